@@ -14,6 +14,7 @@
 //! | `host_changes` | give a host other addresses, labels and another name |
 //! | `hosts` | see hosts; what a host says of itself |
 //! | `agent_age` | whether a host's agent is older than this controller |
+//! | `follow` | what stands in the database and is not in force here |
 //! | `policy` | apply, roll back, compare, look at |
 //! | `who_can` | who may open what, now or then; what another text would have done |
 //! | `claims` | the shared replay list |
@@ -32,6 +33,7 @@ pub(crate) mod claims;
 pub(crate) mod directory;
 pub(crate) mod enroll;
 pub(crate) mod events;
+pub(crate) mod follow;
 pub(crate) mod host_changes;
 pub(crate) mod hosts;
 pub(crate) mod identity_age;

@@ -1,4 +1,4 @@
-//! What runs beside the requests: telling hosts of claims, forgetting what is old, and indexing and
+//! What runs beside the requests: telling hosts of claims, forgetting what is old, following, indexing and
 //! signing what is new in the log.
 
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use crate::app::follow::Follower;
 use crate::app::{claims, reads, retention};
 use crate::clock;
 use crate::context::Context;
@@ -28,6 +29,9 @@ const INDEX_INTERVAL: Duration = Duration::from_secs(1);
 /// Of the writer's time, what indexing takes at most: one part in so many.
 const INDEX_SHARE: u32 = 12;
 
+/// The log is looked at this often for what changes who may do what.
+const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The log is signed this often, when it has moved.
 const SIGN_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -46,6 +50,7 @@ pub(crate) fn spawn(context: &Arc<Context>, won: mpsc::Receiver<Claim>) {
         tokio::spawn(sign(Arc::clone(context))),
         tokio::spawn(retain(Arc::clone(context))),
         tokio::spawn(watch_disk(Arc::clone(context))),
+        tokio::spawn(follow(Arc::clone(context))),
     ] {
         context.tasks.spawn(async move {
             if let Err(error) = task.await {
@@ -120,6 +125,22 @@ async fn index(context: Arc<Context>) {
                 INDEX_INTERVAL
             }
         };
+        tokio::select! {
+            () = context.stopping.cancelled() => return,
+            () = sleep(pause) => {}
+        }
+    }
+}
+
+/// Puts in force what stands in the database and is not in force here, so gently that nobody waits long for it.
+async fn follow(context: Arc<Context>) {
+    let mut follower = Follower::default();
+    loop {
+        let began = clock::instant();
+        if let Err(error) = follower.look(&context).await {
+            tracing::debug!(error = %program::one_line(&error), "not followed");
+        }
+        let pause = FOLLOW_INTERVAL.max(began.elapsed() * (INDEX_SHARE - 1));
         tokio::select! {
             () = context.stopping.cancelled() => return,
             () = sleep(pause) => {}

@@ -37,6 +37,13 @@ pub(crate) struct Admitted {
     pub(crate) standing: CancellationToken,
 }
 
+/// A member that is not what it was; `None` for nobody.
+#[derive(Clone, Debug)]
+pub(crate) struct Changed {
+    pub(crate) before: Option<Arc<Member>>,
+    pub(crate) after: Option<Arc<Member>>,
+}
+
 #[derive(Debug, Default)]
 struct Known {
     members: HashMap<(Role, String), Arc<Member>>,
@@ -172,6 +179,44 @@ impl Roster {
         Ok(())
     }
 
+    /// Reads everybody again, after commits of somebody else. What keys had begun and may no longer do ends here. Who has
+    /// changed, by their ids: one with another name is one.
+    pub(crate) async fn follow(&self, store: &Store) -> Result<Vec<Changed>, StoreError> {
+        let _in_line = self.refreshing.lock().await;
+        let departed = store.departed_users().await?;
+        let highest_key = store.highest_key().await?;
+        let fresh = store.members().await?;
+        let mut known = self.known.write();
+        known.departed = departed;
+        known.highest_key = known.highest_key.max(highest_key);
+        let mut before: HashMap<u64, Arc<Member>> = HashMap::new();
+        for member in known.members.values() {
+            before.insert(member.id, Arc::clone(member));
+        }
+        let mut changed = Vec::new();
+        for member in fresh {
+            let was = before.remove(&member.id);
+            if was.as_deref() == Some(&member) {
+                continue;
+            }
+            let key = (member.role, member.name.clone());
+            if let Some(was) = was.as_ref().filter(|was| was.name != member.name) {
+                known.leave(was);
+            }
+            known.put(key.clone(), Some(member));
+            let after = known.members.get(&key).cloned();
+            changed.push(Changed { before: was, after });
+        }
+        for gone in before.into_values() {
+            known.leave(&gone);
+            changed.push(Changed {
+                before: Some(gone),
+                after: None,
+            });
+        }
+        Ok(changed)
+    }
+
     /// Notes what a renewal has stored of a key: when that was, and what it knows of authorities.
     pub(crate) fn renewed(
         &self,
@@ -220,6 +265,14 @@ impl Known {
         let mut names = member.key(key)?.former_names.iter();
         let had_it = names.any(|(its_role, its_name)| (*its_role, &**its_name) == (role, name));
         had_it.then_some(member)
+    }
+
+    /// This one has its name no more, unless somebody else has it already.
+    fn leave(&mut self, was: &Member) {
+        let key = (was.role, was.name.clone());
+        if self.members.get(&key).is_some_and(|it| it.id == was.id) {
+            self.put(key, None);
+        }
     }
 
     /// Takes a member as it is now, in the place of what was known of it.

@@ -72,12 +72,21 @@ pub(super) struct Keys {
 impl Fleet {
     pub(super) async fn new() -> Self {
         let dir = TempDir::new().unwrap();
+        let store = fixture::open(dir.path()).await;
+        Self::over(store, dir).await
+    }
+
+    /// Another controller over the same database.
+    pub(super) async fn beside(&self) -> Self {
+        Self::over(self.context.store.clone(), TempDir::new().unwrap()).await
+    }
+
+    async fn over(store: crate::store::Store, dir: TempDir) -> Self {
         let settings = "fleet = 'prod'\naddress = 'controller.example:7443'";
         let authority = Authority::create("prod", NOW.secs()).unwrap();
         let directory = DirectoryKey::new(&[7; 32], NOW.secs());
         let kept = Kept::of(&authority, directory, NOW.secs());
         let authorities = Authorities::new(InForce::of(&kept, NOW.secs()).unwrap());
-        let store = fixture::open(dir.path()).await;
         let roster = Arc::new(Roster::load(&store).await.unwrap());
         let sessions = Arc::new(Registry::default());
         let rollout = Rollout::load(store.clone(), Arc::clone(&roster), Arc::clone(&sessions));
