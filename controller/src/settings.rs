@@ -16,6 +16,7 @@ pub use self::mistakes::{InvalidSettings, Mistake};
 use self::mistakes::{Mistakes, tables};
 use self::raw_sink::RawSink;
 pub use self::sink::{Access, Begin, Body, Format, SinkSettings, Target, Transport};
+use crate::store;
 use crate::store::place::PostgresSettings;
 
 const POLICY_VALID: &str = "7d";
@@ -363,7 +364,7 @@ fn database(raw: RawDatabase, mistakes: &mut Mistakes<'_>) -> PostgresSettings {
         password_file: raw.password_file,
         ca_file: raw.ca_file,
     };
-    if let Err(error) = settings.check() {
+    if let Err(error) = store::check_postgres(&settings) {
         let what = program::one_line(&error).to_string();
         mistakes.add(Some(span), "database.postgres", what);
     }

@@ -51,6 +51,7 @@ use self::model::{
     Generation, HostState, Lease, Member, NewPolicy, Opening, Origin, Pushed, RunBegun,
 };
 pub(crate) use self::place::Place;
+pub(crate) use self::postgres::check as check_postgres;
 pub(crate) use self::proof::ProofPage;
 use self::seal::SealKey;
 pub(crate) use self::sending::{

@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use super::error::StoreError;
-
 /// Where the database is.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Place {
@@ -29,15 +27,6 @@ pub struct PostgresSettings {
 // === impl PostgresSettings ===
 
 impl PostgresSettings {
-    /// What is wrong with them, as far as that can be said without a server.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Postgres`](super::error::StoreError::Postgres).
-    pub fn check(&self) -> Result<(), StoreError> {
-        super::postgres::check(self)
-    }
-
     /// The same, with files named from this directory where their path is not absolute.
     #[must_use]
     pub fn under(mut self, dir: &Path) -> Self {

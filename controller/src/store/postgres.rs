@@ -38,7 +38,7 @@ const QUEUE_MAX: usize = 4096;
 const COMMIT_BUCKETS: (f64, f64, u16) = (0.0005, 2.0, 16);
 
 /// What is wrong with how a server is to be reached, as far as that can be said without it.
-pub(super) fn check(settings: &PostgresSettings) -> Result<(), StoreError> {
+pub(crate) fn check(settings: &PostgresSettings) -> Result<(), StoreError> {
     Server::shape(settings).map(drop)
 }
 

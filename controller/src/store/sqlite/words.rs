@@ -220,12 +220,22 @@ impl Event {
         let marks = request.is_some() && !event.replay_digest.is_empty();
         let generation = row.get::<_, i64>(9)?;
         let text = |text: &str| Value::from(searched_key(text).map(str::to_owned));
+        // A body that cannot be read says nothing, and the row may.
+        let column = |at, said: &str| -> Result<Value, Error> {
+            let stored: Option<String> = row.get(at)?;
+            let is_said = !said.is_empty();
+            Ok(text(if is_said {
+                said
+            } else {
+                stored.as_deref().unwrap_or_default()
+            }))
+        };
         Ok(Self {
             id: row.get(0)?,
             at_ms: row.get(1)?,
             words: [
-                (Word::Stanza, text(&event.stanza)),
-                (Word::Key, text(&event.key)),
+                (Word::Stanza, column(2, &event.stanza)?),
+                (Word::Key, column(3, &event.key)?),
                 (Word::Reason, Value::from(reason)),
                 (
                     Word::Generation,
