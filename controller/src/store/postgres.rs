@@ -149,4 +149,6 @@ impl Postgres {
 }
 
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod tests;

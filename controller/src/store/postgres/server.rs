@@ -30,9 +30,14 @@ const SILENT_MAX: Duration = Duration::from_secs(15);
 const OF_ALL: &str = "SET client_min_messages = warning;
     SELECT set_config('synchronous_commit', 'on', false)
         WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write');";
-/// The writer's: who falls silent in a transaction keeps all the others waiting.
+/// The writer's: who falls silent in a transaction keeps all the others waiting; less than this may be
+/// said in the settings. A statement that is ended while it waits for a standby would say that it is
+/// done.
 const OF_WRITER: &str = "SET default_transaction_isolation = 'read committed';
-    SET idle_in_transaction_session_timeout = '15s';";
+    SET statement_timeout = 0;
+    SELECT set_config('idle_in_transaction_session_timeout', '15s', false) FROM pg_settings
+        WHERE name = 'idle_in_transaction_session_timeout'
+            AND (setting = '0' OR CAST(setting AS bigint) > 15000);";
 const OF_READERS: &str = "SET default_transaction_read_only = on;";
 
 /// Where the server is, and how it is reached.

@@ -54,6 +54,47 @@ impl Trial {
         trial
     }
 
+    /// A standby of it that a commit waits for.
+    pub(in crate::store) fn standby(&self) -> Self {
+        let dir = TempDir::with_prefix_in("pg", "/tmp").unwrap();
+        if nix::unistd::geteuid().is_root() {
+            run(Command::new("chown").arg("postgres").arg(dir.path()));
+        }
+        let mut standby = Self {
+            dir,
+            name: "b",
+            server: None,
+        };
+        self.sql(
+            "postgres",
+            "SELECT pg_create_physical_replication_slot('b')",
+        );
+        run(as_postgres("pg_basebackup")
+            .arg("-h")
+            .arg(self.socket())
+            .args(["-U", "postgres", "-R", "-X", "stream", "-S", "b"])
+            .args(["-c", "fast", "--no-sync", "-D"])
+            .arg(standby.data()));
+        // Promoted, it has none itself.
+        standby.configure(&format!(
+            "synchronous_standby_names = ''\nwal_retrieve_retry_interval = 200ms\n\
+             unix_socket_directories = '{}'",
+            standby.dir.path().display()
+        ));
+        standby.run();
+        self.sql(
+            "postgres",
+            "ALTER SYSTEM SET synchronous_standby_names = '*'",
+        );
+        self.sql("postgres", "SELECT pg_reload_conf()");
+        standby
+    }
+
+    /// Makes of a standby what takes writes.
+    pub(in crate::store) fn promote(&self) {
+        self.sql("postgres", "SELECT pg_promote()");
+    }
+
     /// Adds lines to its configuration.
     pub(in crate::store) fn configure(&self, lines: &str) {
         let path = self.data().join("postgresql.conf");
@@ -63,6 +104,19 @@ impl Trial {
 
     /// Starts it, and waits until it answers.
     pub(in crate::store) fn run(&mut self) {
+        let began = crate::clock::instant();
+        while self.try_sql("postgres", "SELECT 1").is_err() {
+            assert!(began.elapsed() < START_MAX, "PostgreSQL does not answer");
+            let server = self.server.as_mut();
+            // It does not start beside what a killed one has left.
+            if server.is_none_or(|server| server.try_wait().unwrap().is_some()) {
+                self.server = Some(self.spawn());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn spawn(&self) -> Child {
         let log = std::fs::File::create(self.dir.path().join(format!("{}.log", self.name)));
         let mut command = as_postgres("postgres");
         command
@@ -70,21 +124,23 @@ impl Trial {
             .arg(self.data())
             .stdout(Stdio::null())
             .stderr(log.unwrap());
-        self.server = Some(command.spawn().unwrap());
-        let began = crate::clock::instant();
-        while self.try_sql("postgres", "SELECT 1").is_err() {
-            assert!(began.elapsed() < START_MAX, "PostgreSQL does not answer");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        command.spawn().unwrap()
     }
 
-    /// Ends it as a failing machine does.
+    /// Ends it, and with SIGKILL all that it has started, as a failing machine does.
     pub(in crate::store) fn kill(&mut self, signal: Signal) {
         let Some(mut server) = self.server.take() else {
             return;
         };
         let pid = Pid::from_raw(server.id().cast_signed());
+        let started = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
         kill(pid, signal).unwrap();
+        if signal == Signal::SIGKILL {
+            for one in started.unwrap().split_whitespace() {
+                // It may have ended.
+                let _ = kill(Pid::from_raw(one.parse().unwrap()), signal);
+            }
+        }
         server.wait().unwrap();
     }
 

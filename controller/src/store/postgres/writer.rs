@@ -166,7 +166,7 @@ impl Writer<'_> {
         let Self { name, number, .. } = &self;
         let commit = format!(
             "INSERT INTO writers (name, batch) VALUES ('{name}', {number})
-                 ON CONFLICT (name) DO UPDATE SET batch = excluded.batch;
+                 ON CONFLICT (name) DO UPDATE SET batch = excluded.batch, since = excluded.since;
              COMMIT"
         );
         let committed = connection.batch(&commit);
@@ -253,12 +253,16 @@ impl Savepoints for Postgres {
 }
 
 /// The last transaction that a writer has committed. The lock is taken first: a server that has not
-/// noticed yet may still be committing.
+/// noticed yet may still be committing. And it is written, so that whoever has to have a commit (a
+/// synchronous standby) has that one, too: a server that was cut short while it waited for them shows
+/// what they may not have.
 fn last_number(connection: &Postgres, name: &str) -> Result<Option<i64>, StoreError> {
     connection.execute_batch(&format!("BEGIN; SET LOCAL lock_timeout = '5s'; {LOCK};"))?;
     let last = Postgres::prepare_cached(connection, "SELECT batch FROM writers WHERE name = ?1")?
         .query_row([name], |row| row.get(0))
         .optional()?;
+    let write = "UPDATE writers SET since = now() WHERE name = ?1";
+    Postgres::prepare_cached(connection, write)?.execute([name])?;
     connection.execute_batch("COMMIT")?;
     Ok(last)
 }

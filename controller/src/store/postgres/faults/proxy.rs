@@ -1,0 +1,166 @@
+//! A way to a server that can be cut and can hang.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+const SOCKET: &str = ".s.PGSQL.5432";
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Where a connection is cut that says COMMIT.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Cut {
+    /// The server hears nothing of it.
+    Before,
+    /// It hears it, and answers to nobody.
+    Behind,
+    /// It has answered, and the answer is lost.
+    Answer,
+}
+
+/// One that listens on a socket, as the server does.
+pub(super) struct Proxy {
+    dir: TempDir,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    server: PathBuf,
+    /// Nothing goes on.
+    hangs: AtomicBool,
+    /// It is to hang in the next write.
+    will_hang: AtomicBool,
+    /// Each commit of so many is cut; 0 for none.
+    cut_every: AtomicUsize,
+    commits: AtomicUsize,
+    /// By where.
+    cuts: [AtomicUsize; 3],
+}
+
+// === impl Proxy ===
+
+impl Proxy {
+    pub(super) fn start(server: &Path) -> Self {
+        let dir = TempDir::with_prefix_in("pg", "/tmp").unwrap();
+        let listener = UnixListener::bind(dir.path().join(SOCKET)).unwrap();
+        let state = Arc::new(State {
+            server: server.join(SOCKET),
+            ..State::default()
+        });
+        let of_threads = Arc::clone(&state);
+        // It ends with the test's process.
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                of_threads.forward(client.unwrap());
+            }
+        });
+        Self { dir, state }
+    }
+
+    /// The directory of its socket.
+    pub(super) fn socket(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Hangs in the middle of a transaction: what ends its first write does not arrive.
+    pub(super) fn hang(&self) {
+        self.state.will_hang.store(true, Ordering::SeqCst);
+        while !self.state.hangs.load(Ordering::SeqCst) {
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    pub(super) fn go_on(&self) {
+        self.state.hangs.store(false, Ordering::SeqCst);
+    }
+
+    pub(super) fn cut_every(&self, commits: usize) {
+        self.state.cut_every.store(commits, Ordering::SeqCst);
+    }
+
+    /// How many connections were cut there.
+    pub(super) fn cuts(&self, cut: Cut) -> usize {
+        self.state.cuts[cut as usize].load(Ordering::SeqCst)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn forward(self: &Arc<Self>, client: UnixStream) {
+        let Ok(server) = UnixStream::connect(&self.server) else {
+            return;
+        };
+        let loses = Arc::<AtomicBool>::default();
+        let back = (
+            Arc::clone(self),
+            server.try_clone().unwrap(),
+            client.try_clone().unwrap(),
+            Arc::clone(&loses),
+        );
+        std::thread::spawn(move || {
+            let (state, server, client, loses) = back;
+            state.pass(&server, &client, |_| {
+                loses.load(Ordering::SeqCst).then_some(Cut::Answer)
+            });
+        });
+        let state = Arc::clone(self);
+        std::thread::spawn(move || {
+            state.pass(&client, &server, |bytes| {
+                let cut = state.cut(bytes)?;
+                if cut == Cut::Answer {
+                    loses.store(true, Ordering::SeqCst);
+                    return None;
+                }
+                Some(cut)
+            });
+        });
+    }
+
+    /// Where what these bytes say is to be cut.
+    fn cut(&self, bytes: &[u8]) -> Option<Cut> {
+        let every = self.cut_every.load(Ordering::SeqCst);
+        if every == 0 || !has(bytes, b"COMMIT") {
+            return None;
+        }
+        let number = self.commits.fetch_add(1, Ordering::SeqCst);
+        let cut = [Cut::Before, Cut::Behind, Cut::Answer][(number / every) % 3];
+        number.is_multiple_of(every).then_some(cut)
+    }
+
+    /// Passes on what comes, until either end is gone or it is to be cut.
+    fn pass(&self, mut from: &UnixStream, mut to: &UnixStream, cut: impl Fn(&[u8]) -> Option<Cut>) {
+        let mut bytes = [0; 65_536];
+        while let Ok(length @ 1..) = from.read(&mut bytes) {
+            let bytes = &bytes[..length];
+            if has(bytes, b"RELEASE") && self.will_hang.swap(false, Ordering::SeqCst) {
+                self.hangs.store(true, Ordering::SeqCst);
+            }
+            while self.hangs.load(Ordering::SeqCst) {
+                std::thread::sleep(PAUSE);
+            }
+            let cut = cut(bytes);
+            if matches!(cut, None | Some(Cut::Behind)) && to.write_all(bytes).is_err() {
+                break;
+            }
+            if let Some(cut) = cut {
+                self.cuts[cut as usize].fetch_add(1, Ordering::SeqCst);
+                break;
+            }
+        }
+        for end in [from, to] {
+            // It may be gone.
+            let _ = end.shutdown(std::net::Shutdown::Both);
+        }
+    }
+}
+
+fn has(bytes: &[u8], word: &[u8]) -> bool {
+    bytes.windows(word.len()).any(|found| found == word)
+}
