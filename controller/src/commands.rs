@@ -4,6 +4,7 @@ mod audit;
 mod backup;
 mod ca;
 mod data;
+mod db;
 mod error;
 mod init;
 mod seal;
@@ -42,6 +43,7 @@ pub(crate) enum Command {
     Restore(backup::RestoreArgs),
     Move(backup::MoveArgs),
     Check(backup::CheckArgs),
+    Db(db::DbArgs),
     Seal(seal::SealArgs),
     Audit(audit::AuditArgs),
     Ca(ca::CaArgs),
@@ -68,6 +70,7 @@ impl Command {
             Self::Restore(args) => args.run(),
             Self::Move(args) => args.run(),
             Self::Check(args) => args.run(),
+            Self::Db(args) => args.run(),
             Self::Seal(args) => args.run(),
             Self::Audit(args) => args.run(),
             Self::Ca(args) => args.run(),

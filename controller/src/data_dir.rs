@@ -213,6 +213,11 @@ impl DataDir {
         write_new(&self.settings(), 0o600, text.as_bytes())
     }
 
+    /// Replaces them: afterwards there are the new ones whole, or the old ones.
+    pub(crate) fn replace_settings(&self, text: &str) -> Result<(), DataDirError> {
+        self.replace(&self.settings(), 0o600, text.as_bytes())
+    }
+
     /// Any of its files that is text.
     pub(crate) fn read(&self, name: &str) -> Result<String, DataDirError> {
         read(&self.0.join(name))

@@ -12,9 +12,11 @@ use crate::backup::BackupError;
 use crate::beside::SinkError;
 use crate::ca::rotation::NotNow;
 use crate::data_dir::DataDirError;
+use crate::database::DatabaseCopyError;
 use crate::error::Error;
 use crate::sinks::error::DeliveryError;
 use crate::start::error::StartError;
+use crate::store::copying::CopyError;
 use crate::store::error::{StoreError, Trouble};
 
 impl Failure for StartError {
@@ -135,6 +137,72 @@ impl Failure for BackupError {
     }
 }
 
+impl Failure for DatabaseCopyError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Start(error) => error.exit(),
+            Self::Copy(error) => error.exit(),
+            Self::There(_) | Self::Settings(_) => Exit::Refused,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Start(StartError::DataDir(DataDirError::Locked(_))) => {
+                Some("stop it first: what it writes now would not be in the copy".into())
+            }
+            Self::Start(error) => error.hint(),
+            Self::Copy(error) => error.hint(),
+            Self::Settings(_) => {
+                Some("write it as a table of its own, as `init --database` does".into())
+            }
+            Self::There(_) => None,
+        }
+    }
+}
+
+impl Failure for CopyError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Store(StoreError::Postgres(_)) => Exit::Invalid,
+            Self::Store(_)
+            | Self::Runs(_)
+            | Self::NotEmpty(_)
+            | Self::Foreign(_)
+            | Self::NoFleet(_)
+            | Self::Differs(_)
+            | Self::Log(_) => Exit::Refused,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Store(error @ StoreError::Unreachable { .. }) => {
+                database_hint(error, None)
+            }
+            Self::Store(error @ (StoreError::Altered { .. } | StoreError::Newer { .. })) => {
+                database_hint(error, None)
+            }
+            Self::Store(_) => Some("nothing is lost: the same command goes on where it was".into()),
+            Self::Runs(_) => {
+                Some("stop every controller of the fleet: what they write now would not be in the copy".into())
+            }
+            Self::NotEmpty(_) | Self::Foreign(_) => Some(
+                "name an empty database; a controller.db that is no longer used is to be moved away"
+                    .into(),
+            ),
+            Self::Differs(_) => {
+                Some("make the target empty and copy again; the controller goes on where it was".into())
+            }
+            Self::Log(_) => Some(
+                "`postern-controller check` says whether it is so in the database itself, too"
+                    .into(),
+            ),
+            Self::NoFleet(_) => None,
+        }
+    }
+}
+
 impl Failure for SinkError {
     fn exit(&self) -> Exit {
         match self {
@@ -196,6 +264,7 @@ fn request_hint(error: &Error) -> Option<Cow<'_, str>> {
     if let Error::Store(
         error @ (StoreError::Disk { .. }
         | StoreError::Newer { .. }
+        | StoreError::HalfCopied
         | StoreError::Unreachable { .. }
         | StoreError::Postgres(_)),
     ) = error
@@ -238,6 +307,10 @@ fn database_hint(error: &StoreError, database: Option<&Path>) -> Option<Cow<'sta
             None => String::new(),
         };
         return Some(format!("start {newer} on it{back}").into());
+    }
+    if let StoreError::HalfCopied = error {
+        let hint = "end it with the command that began it, `postern-controller db copy`";
+        return Some(hint.into());
     }
     if let StoreError::Altered { .. } = error {
         let hint = "`postern-controller check` names every such row and what to do; restore a backup of \

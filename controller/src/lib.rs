@@ -13,6 +13,7 @@
 //! | `store` | what is kept, one method for each transaction; the only place with SQL |
 //! | `audit` | signed checkpoints of the log, and rotation of the key that signs them |
 //! | `sealing` | rotation of the key under which secrets are sealed |
+//! | `database` | moving the database to another place |
 //! | `ca` | certificates |
 //! | `backup` | backup, restore, move, check of a directory |
 //! | `metrics` | what Prometheus may ask |
@@ -35,6 +36,7 @@ mod ca;
 mod clock;
 mod context;
 mod data_dir;
+mod database;
 mod error;
 mod failure;
 mod grpc;
@@ -70,6 +72,7 @@ pub use backup::{
 pub use beside::{SinkError, SinkRow, SinkSkipped, SinkTested, list_sinks, skip_record, test_sink};
 pub use ca::rotation::NotNow;
 pub use data_dir::DataDirError;
+pub use database::{DatabaseCopied, DatabaseCopyError, copy_database};
 pub use error::{Error, RenewalRefused, TokenRefused};
 pub use random::NoRandomness;
 pub use sealing::rotate_seal_key;
@@ -84,6 +87,7 @@ pub use start::error::StartError;
 pub use start::{Running, create_token, init, init_over};
 pub use status::ask::status;
 pub use status::{SinkStatus, Status};
+pub use store::copying::{CopyError, CopyStep};
 pub use store::error::{EngineError, NotCommitted, PostgresMistake, StoreError, Trouble};
 
 pub use store::model::{KeyRotated, Resealed};

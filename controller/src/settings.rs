@@ -206,18 +206,25 @@ impl Settings {
             quoted(address)
         );
         if let Some(database) = database {
-            text += &format!("\n[database]\npostgres = {}\n", quoted(&database.url));
-            for (key, path) in [
-                ("password_file", &database.password_file),
-                ("ca_file", &database.ca_file),
-            ] {
-                if let Some(path) = path {
-                    text += &format!("{key} = {}\n", quoted(&path.to_string_lossy()));
-                }
-            }
+            text += &Self::database_text(database);
         }
         Self::parse(&text)?;
         Ok(text)
+    }
+
+    /// What of a file names a database at a server.
+    pub(crate) fn database_text(database: &PostgresSettings) -> String {
+        let quoted = |text: &str| toml::Value::from(text).to_string();
+        let mut text = format!("\n[database]\npostgres = {}\n", quoted(&database.url));
+        for (key, path) in [
+            ("password_file", &database.password_file),
+            ("ca_file", &database.ca_file),
+        ] {
+            if let Some(path) = path {
+                text += &format!("{key} = {}\n", quoted(&path.to_string_lossy()));
+            }
+        }
+        text
     }
 
     /// Reads a file's text.

@@ -9,6 +9,7 @@
 //! | `authorities` | what is known of the file that holds the authorities |
 //! | `proof` | what proves the log |
 //! | `sending` | what goes out: records for sinks, numbers, copies |
+//! | `copying` | a database copied to another place, whichever engine is at either |
 //! | `sql` | one face of SQL, for whatever engine |
 //! | `place`, `engine` | where the database is, and what is there |
 //! | `jobs`, `lanes` | writes that wait, readings in lanes |
@@ -23,6 +24,7 @@
 //! caller sees changes. The tests in `store/tests.rs` say what an engine must do.
 
 mod authorities;
+pub(crate) mod copying;
 mod engine;
 pub(crate) mod error;
 mod jobs;

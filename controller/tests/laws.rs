@@ -55,6 +55,9 @@ const OWNERS: &[(&[&str], &[&str])] = &[
             "store/tests/set_back.rs",
             "store.rs",
             "store/authorities.rs",
+            // From one engine to another.
+            "store/copying.rs",
+            "store/copying/",
             "store/membership.rs",
             "store/proof.rs",
             "store/questions.rs",

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 
-use controller::{BackupError, RotateError, SinkError, StartError};
+use controller::{BackupError, DatabaseCopyError, RotateError, SinkError, StartError};
 use program::{Exit, Failure, PrintError};
 
 /// Why a command failed, by who can act.
@@ -14,6 +14,8 @@ pub(crate) enum CommandError {
     Start(#[from] StartError),
     #[error(transparent)]
     Backup(#[from] BackupError),
+    #[error(transparent)]
+    Copy(#[from] DatabaseCopyError),
     #[error("{count} of these are not sound")]
     Unsound {
         count: usize,
@@ -50,6 +52,7 @@ impl Failure for CommandError {
         match self {
             Self::Start(error) => error.exit(),
             Self::Backup(error) => error.exit(),
+            Self::Copy(error) => error.exit(),
             Self::Rotate(error) => error.exit(),
             Self::Sink(error) => error.exit(),
             Self::Print(error) => error.exit(),
@@ -66,6 +69,7 @@ impl Failure for CommandError {
         match self {
             Self::Start(error) => error.hint(),
             Self::Backup(error) => error.hint(),
+            Self::Copy(error) => error.hint(),
             Self::Rotate(error) => error.hint(),
             Self::Sink(error) => error.hint(),
             Self::Print(error) => error.hint(),

@@ -67,6 +67,9 @@ pub enum StoreError {
     /// It cannot even be tried.
     #[error(transparent)]
     Postgres(#[from] PostgresMistake),
+    /// `db copy` was killed, and goes on when it is told to.
+    #[error("the database is half a copy of another")]
+    HalfCopied,
     /// It was told to close.
     #[error("the store is closed")]
     Closed,

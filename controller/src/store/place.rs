@@ -24,6 +24,16 @@ pub struct PostgresSettings {
     pub ca_file: Option<PathBuf>,
 }
 
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            // Without a password: none is taken with one.
+            Self::Postgres(settings) => write!(f, "{}", settings.url),
+        }
+    }
+}
+
 // === impl PostgresSettings ===
 
 impl PostgresSettings {

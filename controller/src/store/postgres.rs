@@ -25,12 +25,13 @@ use tokio::sync::mpsc;
 
 use self::readers::Readers;
 use self::server::Server;
+pub(super) use self::writer::LOCK;
 use super::error::{EngineError, StoreError};
 use super::jobs::{Job, Message};
 use super::model::AtStart;
 use super::place::PostgresSettings;
 use super::sql::Connection;
-use super::sqlite::{at_start, recorded};
+use super::sqlite::{at_start, half_copy, recorded};
 
 /// Writes that wait for the writer at most; more callers wait in line before it.
 const QUEUE_MAX: usize = 4096;
@@ -40,6 +41,15 @@ const COMMIT_BUCKETS: (f64, f64, u16) = (0.0005, 2.0, 16);
 /// What is wrong with how a server is to be reached, as far as that can be said without it.
 pub(crate) fn check(settings: &PostgresSettings) -> Result<(), StoreError> {
     Server::shape(settings).map(drop)
+}
+
+/// A connection for whoever uses the database alone, its schema brought up to date. Not in a task.
+pub(super) fn open_alone(
+    settings: &PostgresSettings,
+) -> Result<super::sql::postgres::Postgres, StoreError> {
+    let connection = Server::of(settings)?.to_write()?;
+    migrations::bring_up_to_date(&connection)?;
+    Ok(connection)
 }
 
 /// Handle to the engine; clones share it.
@@ -65,6 +75,7 @@ impl Postgres {
             std::thread::spawn(move || {
                 let connection = server.to_write()?;
                 migrations::bring_up_to_date(&connection)?;
+                half_copy::refuse_half(&connection)?;
                 Ok::<_, StoreError>(connection)
             })
         };

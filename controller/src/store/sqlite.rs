@@ -17,6 +17,7 @@
 //! | `rows` | rows that nobody else can have written |
 //! | `recorded` | whether rows are what the log says of them |
 //! | `resealing` | secrets under another key |
+//! | `half_copy` | whether it is half a copy of another |
 //! | `at_start` | what every start looks at |
 //! | `backup` | copies of the database, and whether one is sound |
 //! | `version_1` | events as the first version of the schema kept them |
@@ -32,12 +33,13 @@ pub(super) mod backup;
 pub(super) mod changes;
 pub(super) mod checkpoints;
 pub(super) mod claims;
-mod columns;
+pub(super) mod columns;
 pub(super) mod connection;
 mod cost;
 mod disk;
 pub(super) mod enrollment;
 pub(super) mod events;
+pub(super) mod half_copy;
 pub(super) mod health;
 pub(super) mod host_edits;
 pub(super) mod hosts;
@@ -108,6 +110,24 @@ pub(super) struct Sqlite {
     commits: Histogram,
 }
 
+/// A connection of whoever uses the database alone.
+pub(super) type Alone = rusqlite::Connection;
+
+/// Opens the database for whoever uses it alone, its schema brought up to date; makes it when there is none.
+pub(super) fn open_alone(path: &Path, key: &RowKey) -> Result<Alone, StoreError> {
+    open_connection(path, key).map_err(|error| disk::named(error, path))
+}
+
+/// A writer's connection, whose writes make the MACs of rows.
+fn open_connection(path: &Path, key: &RowKey) -> Result<rusqlite::Connection, StoreError> {
+    let mut connection = connection::writing(path)?;
+    rows::check_mark(path, schema::version(&connection)?)?;
+    migrations::bring_up_to_date(&mut connection, path)?;
+    rows::prove_once(&mut connection, key, path)?;
+    rows::writing(&connection, key)?;
+    Ok(connection)
+}
+
 // === impl Sqlite ===
 
 impl Sqlite {
@@ -118,11 +138,8 @@ impl Sqlite {
 
     fn open_files(path: &Path, key: &RowKey) -> Result<Self, StoreError> {
         let is_unclean = disk::has_log(path);
-        let mut connection = connection::writing(path)?;
-        rows::check_mark(path, schema::version(&connection)?)?;
-        migrations::bring_up_to_date(&mut connection, path)?;
-        rows::prove_once(&mut connection, key, path)?;
-        rows::writing(&connection, key)?;
+        let connection = open_connection(path, key)?;
+        half_copy::refuse_half(&connection)?;
         if is_unclean && checkpoints::has_followed(&connection)? {
             // Whoever rotated the log's key may have died before that went: in the write-ahead log it lies
             // as it was.

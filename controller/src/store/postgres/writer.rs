@@ -22,7 +22,7 @@ use crate::store::sql::{self, Engine as _, OptionalExtension as _};
 use crate::store::sqlite::health::Health;
 
 /// What all writers of one database take first, and keep until their transaction ends.
-pub(super) const LOCK: &str = "SELECT pg_advisory_xact_lock(5761823470194522719)";
+pub(in crate::store) const LOCK: &str = "SELECT pg_advisory_xact_lock(5761823470194522719)";
 /// Writes in one transaction at most: bounds how long the first of them waits for the last.
 const BATCH_MAX: usize = 1024;
 /// And the time they may take together before they are committed: others wait for the lock.

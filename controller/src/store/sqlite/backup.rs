@@ -114,8 +114,8 @@ pub(in crate::store) fn examine(
 }
 
 /// Computes every chain value anew, and compares it with what was signed.
-fn chains(
-    connection: &Connection,
+pub(in crate::store) fn chains(
+    connection: &crate::store::sql::Connection,
     seal: &SealKey,
     fleet: &str,
     (examined, progress): (&mut Examined, &mut dyn FnMut(u64, u64)),

@@ -58,7 +58,8 @@ pub(super) fn searched_key(text: &str) -> Option<&str> {
     text_key(searched(text))
 }
 
-fn searched(text: &str) -> &str {
+/// The same, empty where it is.
+pub(in crate::store) fn searched(text: &str) -> &str {
     let end = text.floor_char_boundary(SEARCHED_BYTES_MAX);
     text.get(..end).unwrap_or(text)
 }

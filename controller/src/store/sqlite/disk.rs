@@ -119,6 +119,7 @@ pub(super) fn named(error: StoreError, path: &Path) -> StoreError {
         )
         | StoreError::Unreachable { .. }
         | StoreError::Postgres(_)
+        | StoreError::HalfCopied
         | StoreError::Closed
         | StoreError::Panicked
         | StoreError::Damaged { .. }

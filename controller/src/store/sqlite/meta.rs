@@ -12,7 +12,10 @@ const REPLAY_FLOOR: &str = "replay_floor_secs";
 const RUN: &str = "run";
 const OLDEST_PROGRAM: &str = "oldest_program_schema";
 const WRITTEN_BY: &str = "written_by";
-const JOURNAL_EPOCH: &str = "journal_epoch";
+/// What a fleet is known by.
+pub(in crate::store) const JOURNAL_EPOCH: &str = "journal_epoch";
+/// What is said not of the fleet but of the schema.
+pub(in crate::store) const OF_PROGRAM: [&str; 2] = [OLDEST_PROGRAM, WRITTEN_BY];
 const CLAIM_EPOCH: &str = "claim_epoch";
 const SET_BACK: &str = "set_back";
 const THINNED_AFTER: [&str; 2] = ["thinned_hourly_after", "thinned_daily_after"];

@@ -102,6 +102,13 @@ pub(in crate::store) fn apply(connection: &mut Connection) -> Result<(), StoreEr
     meta::set_oldest_program(connection, OLDEST_PROGRAM, env!("CARGO_PKG_VERSION"))
 }
 
+/// A database with the newest schema and nothing in it, in memory.
+pub(in crate::store) fn newest() -> Result<Connection, StoreError> {
+    let mut newest = Connection::open_in_memory()?;
+    apply(&mut newest)?;
+    Ok(newest)
+}
+
 /// Whether a database of a later version may be used nevertheless.
 fn usable(connection: &Connection, found: u32) -> Result<(), StoreError> {
     let (oldest, written_by) = meta::oldest_program(connection)?.unwrap_or((found, String::new()));

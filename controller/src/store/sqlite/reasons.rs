@@ -1,6 +1,6 @@
 //! Why something happened, as events say it: each text once, and found by its beginning.
 
-use crate::store::sql::{Connection, Error, OptionalExtension as _, params};
+use crate::store::sql::{Connection, Error, NUL, OptionalExtension as _, params};
 
 /// What of a reason is searched; the whole is in the event's body.
 const TEXT_BYTES_MAX: usize = 120;
@@ -25,7 +25,16 @@ pub(super) fn known(connection: &Connection, reason: &str) -> Result<Option<i64>
     find(connection, beginning(reason))
 }
 
+/// Or with the sign that stands for the one that PostgreSQL does not keep, where it came from there.
 fn find(connection: &Connection, text: &str) -> Result<Option<i64>, Error> {
+    let found = find_exactly(connection, text)?;
+    if found.is_none() && text.contains('\0') {
+        return find_exactly(connection, &text.replace('\0', NUL));
+    }
+    Ok(found)
+}
+
+fn find_exactly(connection: &Connection, text: &str) -> Result<Option<i64>, Error> {
     connection
         .prepare_cached("SELECT id FROM event_reasons WHERE text = ?1")?
         .query_row([text], |row| row.get(0))

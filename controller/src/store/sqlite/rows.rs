@@ -363,7 +363,9 @@ pub(super) fn end_rekeying(connection: &Sqlite, new: &SealKey) -> Result<(), Sto
 }
 
 /// Rows whose MAC is not their own: the table, and what names the row.
-pub(super) fn altered(connection: &Connection) -> Result<Vec<(&'static str, String)>, StoreError> {
+pub(in crate::store) fn altered(
+    connection: &Connection,
+) -> Result<Vec<(&'static str, String)>, StoreError> {
     let mut altered = Vec::new();
     for table in TABLES {
         let (name, concerns) = (table.name, table.concerns(table.name));

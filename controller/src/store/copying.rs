@@ -1,0 +1,423 @@
+//! A database copied to another place, whichever engine is at either.
+//!
+//! | file | what |
+//! |---|---|
+//! | `tables` | every table of the schema, read and written whatever its columns are |
+//!
+//! The source is read in one snapshot. Rows go over in the order of their keys, some at a time, and how
+//! far each table is stands in the target, in the same transaction: whoever is killed goes on there. As
+//! long as that table (`db_copy`) is in a database, no controller serves from it. At the end every table
+//! is read again on both sides, and the log is verified in the copy as `check` does it.
+
+mod tables;
+
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+use self::tables::{Table, add, read, written};
+use super::Place;
+use super::error::StoreError;
+use super::model::Examined;
+use super::postgres;
+use super::seal::SealKey;
+use super::sql::postgres::Postgres;
+use super::sql::{Connection, Dialect, OptionalExtension as _, Value, params};
+use super::sqlite::half_copy::is_half;
+use super::sqlite::{self, backup, meta, rows, schema};
+
+/// Rows that are copied in one transaction, and read at once.
+pub(crate) const ROWS: usize = 1_000;
+/// Where it stands how far a copy is.
+const POSITIONS: &str =
+    "CREATE TABLE db_copy (name text PRIMARY KEY, position text NOT NULL, copied bigint NOT NULL)";
+/// The name of what says which database is copied.
+const SOURCE: &str = "";
+/// A server takes a moment to notice that somebody has gone: how often it is asked, and after which pause.
+const GOING: (u32, Duration) = (30, Duration::from_millis(100));
+
+/// What is to be copied.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Copying<'a> {
+    pub(crate) from: &'a Place,
+    pub(crate) to: &'a Place,
+    pub(crate) seal: &'a SealKey,
+    pub(crate) fleet: &'a str,
+    /// Rows in one transaction.
+    pub(crate) rows: usize,
+}
+
+/// How far a copy is.
+#[derive(Clone, Copy, Debug)]
+pub struct CopyStep<'t> {
+    /// `copied`, `compared` or `verified`.
+    pub what: &'static str,
+    /// Its name.
+    pub table: &'t str,
+    /// Rows so far.
+    pub done: u64,
+    /// All of them.
+    pub all: u64,
+}
+
+/// What was copied.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Copied {
+    pub(crate) tables: usize,
+    pub(crate) rows: u64,
+    /// Of the log.
+    pub(crate) records: u64,
+    /// It went on where another was killed.
+    pub(crate) is_resumed: bool,
+}
+
+/// Why a database was not copied; the controller's settings are as they were.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// A database.
+    #[error("cannot copy the database")]
+    Store(#[from] StoreError),
+    /// What it writes would not be in the copy.
+    #[error("a controller uses the database at {0}")]
+    Runs(String),
+    /// Nothing is copied over a fleet.
+    #[error("the database at {0} is not empty; nothing in it was changed")]
+    NotEmpty(String),
+    /// Nor over half a copy of another.
+    #[error("the database at {0} holds half a copy of another fleet; nothing in it was changed")]
+    Foreign(String),
+    /// There is nothing to copy.
+    #[error("the database at {0} holds no fleet")]
+    NoFleet(String),
+    /// It was changed, or this is a defect.
+    #[error("table {0} of the copy is not what was to be copied")]
+    Differs(String),
+    /// As `check` says it.
+    #[error("the log in the copy is not sound: {0}")]
+    Log(String),
+}
+
+/// One end of a copy.
+enum Side {
+    Sqlite(sqlite::Alone),
+    Postgres(Postgres),
+}
+
+/// Which database it is, and in which state.
+#[derive(Debug, Eq, PartialEq)]
+struct Identity {
+    fleet: String,
+    state: String,
+}
+
+type Progress<'p> = dyn FnMut(&CopyStep<'_>) + 'p;
+
+/// Copies, or goes on with a copy; not in a task.
+pub(crate) fn copy(of: Copying<'_>, progress: &mut Progress<'_>) -> Result<Copied, CopyError> {
+    let tables = tables::all()?;
+    let source = Side::open(of.from, of.seal)?;
+    source.freeze()?;
+    let from = source.sql();
+    let Some(identity) = identity(from)? else {
+        return Err(CopyError::NoFleet(of.from.to_string()));
+    };
+    // What is not ours would be ours in a copy.
+    if from.proves_rows()
+        && let Some((table, row)) = rows::altered(from)?.into_iter().next()
+    {
+        return Err(StoreError::Altered { table, row }.into());
+    }
+    let target = Side::open(of.to, of.seal)?;
+    let to = target.sql();
+    let is_whole = !is_half(to)? && self::identity(to)?.as_ref() == Some(&identity);
+    let mut is_resumed = is_whole;
+    if !is_whole {
+        is_resumed = begin(&target, &tables, (&identity, of.to))?;
+        for table in &tables {
+            copy_table(&source, &target, table, (of.rows, progress))?;
+        }
+    }
+    let copied = compare(from, to, &tables, (of.rows, progress))?;
+    let records = verify(to, of, progress)?;
+    // Whoever was there without our knowing has written something.
+    source.is_alone(of.from)?;
+    target.is_alone(of.to)?;
+    if !is_whole {
+        target.within(|to| {
+            tables::carry_last_ids(from, to)?;
+            Ok(to.execute_batch("DROP TABLE db_copy")?)
+        })?;
+        if to.dialect() == Dialect::Postgres {
+            to.execute_batch("ANALYZE").map_err(StoreError::from)?;
+        }
+    }
+    Ok(Copied {
+        tables: tables.len(),
+        rows: copied,
+        records,
+        is_resumed,
+    })
+}
+
+/// Makes the target one that this source may be copied to; says whether half of it is there.
+fn begin(
+    target: &Side,
+    tables: &[Table],
+    (identity, place): (&Identity, &Place),
+) -> Result<bool, CopyError> {
+    let to = target.sql();
+    let is_begun = is_half(to)?;
+    if is_begun {
+        let known: String = to
+            .prepare("SELECT position FROM db_copy WHERE name = ?1")
+            .and_then(|mut it| it.query_row([SOURCE], |row| row.get(0)))
+            .map_err(StoreError::from)?;
+        let (fleet, state) = known.split_once(' ').unwrap_or_default();
+        if fleet != identity.fleet {
+            return Err(CopyError::Foreign(place.to_string()));
+        }
+        if state == identity.state {
+            return Ok(true);
+        }
+    } else {
+        for table in tables {
+            // What a new schema has.
+            let is_seeded = ["meta", "event_words_end"].contains(&table.name.as_str());
+            if !is_seeded && table.count(to)? > 0 {
+                return Err(CopyError::NotEmpty(place.to_string()));
+            }
+        }
+        if self::identity(to)?.is_some() {
+            return Err(CopyError::NotEmpty(place.to_string()));
+        }
+    }
+    // Half a copy of this fleet as it was before it served again is begun anew.
+    target.within(|to| {
+        if is_begun {
+            to.execute_batch("DROP TABLE db_copy")?;
+        }
+        to.execute_batch(POSITIONS)?;
+        for table in tables.iter().rev() {
+            table.clear(to)?;
+        }
+        let known = format!("{} {}", identity.fleet, identity.state);
+        note(to, SOURCE, (&known, 0))
+    })?;
+    Ok(false)
+}
+
+fn note(to: &Connection, name: &str, (position, copied): (&str, u64)) -> Result<(), StoreError> {
+    to.prepare_cached(
+        "INSERT INTO db_copy (name, position, copied) VALUES (?1, ?2, ?3)
+         ON CONFLICT (name) DO UPDATE SET position = excluded.position, copied = excluded.copied",
+    )?
+    .execute(params![name, position, copied.cast_signed()])?;
+    Ok(())
+}
+
+fn copy_table(
+    source: &Side,
+    target: &Side,
+    table: &Table,
+    (rows, progress): (usize, &mut Progress<'_>),
+) -> Result<(), StoreError> {
+    let (from, to) = (source.sql(), target.sql());
+    let known: Option<(String, i64)> = to
+        .prepare("SELECT position, copied FROM db_copy WHERE name = ?1")?
+        .query_row([table.name.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let (position, copied) = known.unwrap_or_default();
+    let mut after = read(&position).ok_or(StoreError::Damaged { what: "db_copy" })?;
+    let mut done = copied.cast_unsigned();
+    let all = table.count(from)?;
+    loop {
+        let mut page = table.page(from, &after, rows)?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        after = table.key(last);
+        if to.dialect() == Dialect::Postgres {
+            page.iter_mut().for_each(|row| table.fit(row));
+        }
+        done += page.len() as u64;
+        target.within(|to| {
+            table.insert(to, &page)?;
+            note(to, &table.name, (&written(&after), done))?;
+            progress(&CopyStep {
+                what: "copied",
+                table: &table.name,
+                done,
+                all,
+            });
+            Ok(())
+        })?;
+    }
+}
+
+/// Compares every table; gives how many rows there are.
+fn compare(
+    from: &Connection,
+    to: &Connection,
+    tables: &[Table],
+    (rows, progress): (usize, &mut Progress<'_>),
+) -> Result<u64, CopyError> {
+    let mut count = 0;
+    let is_to_fit = to.dialect() == Dialect::Postgres;
+    for table in tables {
+        let all = table.count(from)?;
+        if table.digest(from, (rows, is_to_fit))? != table.digest(to, (rows, false))? {
+            return Err(CopyError::Differs(table.name.clone()));
+        }
+        count += all;
+        progress(&CopyStep {
+            what: "compared",
+            table: &table.name,
+            done: all,
+            all,
+        });
+    }
+    Ok(count)
+}
+
+/// Reads the log of the copy as `check` does; gives how many records it has.
+fn verify(to: &Connection, of: Copying<'_>, progress: &mut Progress<'_>) -> Result<u64, CopyError> {
+    let mut examined = Examined::default();
+    let mut said = |done, all| {
+        progress(&CopyStep {
+            what: "verified",
+            table: "events",
+            done,
+            all,
+        });
+    };
+    backup::chains(to, of.seal, of.fleet, (&mut examined, &mut said))?;
+    let faults = examined.log.faults.iter();
+    let fault = faults
+        .map(|fault| format!("record {}: {}", fault.record, fault.words))
+        .chain([examined.audit_key_fault, examined.search_fault])
+        .find(|fault| !fault.is_empty());
+    match fault {
+        Some(fault) => Err(CopyError::Log(fault)),
+        None => Ok(examined.log.records),
+    }
+}
+
+/// Which database it is; `None` of one without a fleet.
+fn identity(connection: &Connection) -> Result<Option<Identity>, StoreError> {
+    let [schema, program] = meta::OF_PROGRAM;
+    let mut state = Sha256::new();
+    let mut fleet = None;
+    let mut statement = connection
+        .prepare("SELECT key, value FROM meta WHERE key <> ?1 AND key <> ?2 ORDER BY key")?;
+    let mut rows = statement.query([schema, program])?;
+    while let Some(row) = rows.next()? {
+        let (key, value): (String, Value) = (row.get(0)?, row.get(1)?);
+        if let (meta::JOURNAL_EPOCH, Value::Text(epoch)) = (key.as_str(), &value) {
+            fleet = Some(epoch.clone());
+        }
+        add(&mut state, &Value::Text(key));
+        add(&mut state, &value);
+    }
+    // Whoever writes beside a controller records it.
+    let mut statement =
+        connection.prepare("SELECT id, log_chain FROM events ORDER BY id DESC LIMIT 1")?;
+    let mut rows = statement.query([])?;
+    if let Some(row) = rows.next()? {
+        add(&mut state, &row.get(0)?);
+        add(&mut state, &row.get(1)?);
+    }
+    let state = hex::encode(state.finalize());
+    Ok(fleet.map(|fleet| Identity { fleet, state }))
+}
+
+// === impl Side ===
+
+impl Side {
+    /// Opens it with the newest schema, and makes sure that nobody else uses it.
+    fn open(place: &Place, seal: &SealKey) -> Result<Self, CopyError> {
+        let side = match place {
+            Place::File(path) => Self::Sqlite(sqlite::open_alone(path, &seal.row_key())?),
+            Place::Postgres(settings) => Self::Postgres(postgres::open_alone(settings)?),
+        };
+        side.is_alone(place)?;
+        let found: u32 = match &side {
+            Self::Sqlite(connection) => schema::version(connection)?,
+            Self::Postgres(connection) => {
+                let connection: &Connection = connection;
+                let newest = "SELECT max(schema) FROM schema_version";
+                let found = connection.query_row(newest, [], |row| row.get(0));
+                found.map_err(StoreError::from)?
+            }
+        };
+        if found != schema::SCHEMA {
+            let newer = StoreError::Newer {
+                found,
+                known: schema::SCHEMA,
+                written_by: String::new(),
+            };
+            return Err(newer.into());
+        }
+        Ok(side)
+    }
+
+    fn sql(&self) -> &Connection {
+        match self {
+            Self::Sqlite(connection) => connection,
+            Self::Postgres(connection) => connection,
+        }
+    }
+
+    /// Begins to read it as it is now, and keeps others from writing until this is dropped.
+    fn freeze(&self) -> Result<(), StoreError> {
+        let connection = self.sql();
+        match self {
+            Self::Sqlite(_) => connection.execute_batch("BEGIN")?,
+            Self::Postgres(_) => {
+                // Of the session, not of a transaction: it is there before the snapshot is.
+                connection.execute_batch(&postgres::LOCK.replace("_xact", ""))?;
+                connection.execute_batch("SET idle_in_transaction_session_timeout = 0")?;
+                connection.execute_batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody else is there. Of a file the lock of its directory says so.
+    fn is_alone(&self, place: &Place) -> Result<(), CopyError> {
+        let Self::Postgres(connection) = self else {
+            return Ok(());
+        };
+        let connection: &Connection = connection;
+        let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                      AND application_name = 'postern-controller' AND pid <> pg_backend_pid()";
+        let (tries, pause) = GOING;
+        for _ in 0..tries {
+            let found = connection.query_row(others, [], |row| row.get::<_, i64>(0));
+            if found.map_err(StoreError::from)? == 0 {
+                return Ok(());
+            }
+            std::thread::sleep(pause);
+        }
+        Err(CopyError::Runs(place.to_string()))
+    }
+
+    /// Does something in one transaction.
+    fn within(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let connection = self.sql();
+        match self {
+            Self::Sqlite(_) => connection.execute_batch("BEGIN IMMEDIATE")?,
+            Self::Postgres(_) => {
+                connection.execute_batch(&format!("BEGIN; {}", postgres::LOCK))?;
+            }
+        }
+        // Where it fails the connection goes, and what it did with it.
+        work(connection)?;
+        Ok(connection.execute_batch("COMMIT")?)
+    }
+}
+
+#[cfg(test)]
+mod tests;
