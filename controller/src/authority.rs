@@ -6,20 +6,24 @@
 //! | `watch` | the running controller: takes what was changed, goes on by itself, renews its certificate |
 //! | `change` | `ca rotate`: one step, whether a controller runs or not |
 //! | `known` | whether the file is the one that the database knows |
+//! | `shared` | the same in a database that several controllers have, sealed: what one changes, all follow |
 //! | `report` | `ca status`: what there is, and who has not heard of it |
 
 pub(crate) mod change;
 pub(crate) mod doubt;
 mod known;
 pub(crate) mod report;
+pub(crate) mod shared;
 pub(crate) mod watch;
 
 use self::known::{Known, judge};
+pub(crate) use self::shared::share;
 use crate::ca::Credentials;
 use crate::ca::authorities::{InForce, Unusable};
 use crate::ca::kept::{DirectoryKey, Kept};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::random::random;
+use crate::start::directory::read_settings;
 use crate::start::error::StartError;
 use crate::store::Store;
 use crate::store::model::AuthorityStates;
@@ -34,8 +38,13 @@ use crate::timestamp::Timestamp;
 /// read.
 pub(crate) async fn read(dir: &DataDir, store: &Store) -> Result<Option<Kept>, StartError> {
     let kept = dir.authority()?;
-    judged(dir, &store.authority_states().await?, kept.as_ref())?;
-    Ok(kept)
+    let Err(doubt) = judged(dir, &store.authority_states().await?, kept.as_ref()) else {
+        return Ok(kept);
+    };
+    match shared::newer(store, kept.as_ref()).await? {
+        Some(newer) => Ok(Some(newer)),
+        None => Err(doubt),
+    }
 }
 
 /// Whether the database, which knows these states, knows what is kept.
@@ -69,24 +78,40 @@ pub(crate) async fn open(dir: &DataDir, store: &Store, now: Timestamp) -> Result
 /// The same for who holds the lock.
 async fn open_held(dir: &DataDir, store: &Store, now: Timestamp) -> Result<Kept, StartError> {
     let kept = dir.authority()?;
-    let known = judged(dir, &store.authority_states().await?, kept.as_ref())?;
+    let known = judged(dir, &store.authority_states().await?, kept.as_ref());
+    let known = match known {
+        Ok(known) => known,
+        Err(doubt) => {
+            let newer = shared::newer(store, kept.as_ref()).await?.ok_or(doubt)?;
+            tracing::info!("the authorities were changed at another controller");
+            dir.write_authority(&newer)?;
+            return Ok(newer);
+        }
+    };
     let Some(kept) = kept else {
         let current = dir.identity("ca")?;
         let since = current.begins_secs().unwrap_or_else(|| now.secs());
         let kept = Kept::of(&current, directory_key(now)?, since);
         in_force(&kept, now)?;
-        keep(dir, store, &kept).await?;
+        keep(dir, store, &kept, None).await?;
         return Ok(kept);
     };
     match known {
-        Known::Same => {}
-        Known::Nothing | Known::Begun => store.settle_authority(kept.state()).await?,
+        Known::Same => shared::begin(dir, store, &kept).await?,
+        Known::Nothing | Known::Begun => settle(dir, store, &kept).await?,
         Known::PutBack => {
+            if let Some(later) = shared::later(store, &kept).await? {
+                tracing::warn!(
+                    "the authorities that another controller has are newer than those of this one"
+                );
+                dir.write_authority(&later)?;
+                return Ok(later);
+            }
             tracing::error!(
                 "authority.json is newer than the database, which was put back: the authorities are those of \
                  the file, and whoever joined or renewed since is not in the database"
             );
-            store.settle_authority(kept.state()).await?;
+            settle(dir, store, &kept).await?;
         }
     }
     // Somebody was killed between the two files, or put an old one back.
@@ -103,14 +128,32 @@ async fn open_held(dir: &DataDir, store: &Store, now: Timestamp) -> Result<Kept,
     Ok(kept)
 }
 
-/// Keeps it. The database is told before and after, so that whoever dies in between is understood. The lock is
-/// held.
-async fn keep(dir: &DataDir, store: &Store, kept: &Kept) -> Result<(), StartError> {
+/// Keeps it in the place of what had the state `base`, or of whatever is there. The database is told before and
+/// after, so that whoever dies in between is understood; of one that several have, it is kept there first, and the
+/// file follows. The lock is held.
+async fn keep(
+    dir: &DataDir,
+    store: &Store,
+    kept: &Kept,
+    base: Option<String>,
+) -> Result<(), StartError> {
+    if store.is_shared() {
+        share((store, &read_settings(dir)?.fleet), kept, base).await?;
+        return Ok(dir.write_authority(kept)?);
+    }
     let state = kept.state();
     store.begin_authority(state.clone()).await?;
     dir.write_authority(kept)?;
     store.settle_authority(state).await?;
     Ok(())
+}
+
+/// Notes what the file has.
+async fn settle(dir: &DataDir, store: &Store, kept: &Kept) -> Result<(), StartError> {
+    if store.is_shared() {
+        return share((store, &read_settings(dir)?.fleet), kept, None).await;
+    }
+    Ok(store.settle_authority(kept.state()).await?)
 }
 
 /// A new key for directories.

@@ -14,6 +14,7 @@
 //! | `controller.db` | everything else |
 //! | `controller.toml.moved` | the settings of a controller that `move` has packed |
 //! | `run` | names the last run; the database must name the same |
+//! | `controller-name` | this controller's own name, among several over one database |
 //! | `lock` | held while serving |
 //! | `status.sock` | where `status` asks whoever serves |
 //! | `last-backup` | when one was made last |
@@ -22,6 +23,8 @@ mod authority;
 mod drafts;
 mod hands;
 mod seal_keys;
+
+pub use self::seal_keys::seal_key_from;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -35,6 +38,8 @@ use crate::store::error::StoreError;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Where whoever may enter the directory asks how the controller is.
 const STATUS_SOCKET: &str = "status.sock";
+/// What tells this controller from others over its database.
+const NAME: &str = "controller-name";
 /// When the last backup was made.
 const LAST_BACKUP: &str = "last-backup";
 
@@ -244,6 +249,20 @@ impl DataDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(DataDirError::file(&path, error)),
         }
+    }
+
+    /// The controller's own name, where it is one of several over one database; `None` in a directory of before.
+    pub(crate) fn name(&self) -> Result<Option<String>, DataDirError> {
+        let path = self.0.join(NAME);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text.trim().to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(DataDirError::file(&path, error)),
+        }
+    }
+
+    pub(crate) fn write_name(&self, name: &str) -> Result<(), DataDirError> {
+        self.replace(&self.0.join(NAME), 0o600, name.as_bytes())
     }
 
     /// Makes the directory one whose last run nobody knows.

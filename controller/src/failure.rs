@@ -29,6 +29,10 @@ impl Failure for StartError {
             | Self::AuthorityFile { .. }
             | Self::DirectoryKey
             | Self::NoAuditKey
+            | Self::AuthorityMoved
+            | Self::NoFleet
+            | Self::NothingShared
+            | Self::WrongSealKey
             | Self::FleetExists
             | Self::Database { .. }
             | Self::Server(_)
@@ -51,6 +55,21 @@ impl Failure for StartError {
             Self::Authority(_) | Self::AuthorityKey | Self::DirectoryKey => Some(
                 "`postern-controller check` says what is not sound; a backup has the files of then"
                     .into(),
+            ),
+            Self::AuthorityMoved => Some(
+                "`postern-controller ca status` says what there is now; take the step again if it is still wanted"
+                    .into(),
+            ),
+            Self::NoFleet => Some(
+                "`postern-controller init --database` without --join makes a fleet and its first controller"
+                    .into(),
+            ),
+            Self::NothingShared => Some(
+                "start the first controller once with this version: it puts them there, sealed"
+                    .into(),
+            ),
+            Self::WrongSealKey => Some(
+                "give a copy of the first controller's seal.key".into(),
             ),
             Self::FleetExists => Some("name another database, which has nothing in it".into()),
             Self::Settings { .. } | Self::Server(_) | Self::Random(_) | Self::NoAuditKey => None,

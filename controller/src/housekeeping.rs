@@ -31,6 +31,8 @@ const INDEX_SHARE: u32 = 12;
 
 /// The log is looked at this often for what changes who may do what.
 const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
+/// The same where other controllers write it.
+const FOLLOW_OTHERS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The log is signed this often, when it has moved.
 const SIGN_INTERVAL: Duration = Duration::from_secs(5);
@@ -140,7 +142,12 @@ async fn follow(context: Arc<Context>) {
         if let Err(error) = follower.look(&context).await {
             tracing::debug!(error = %program::one_line(&error), "not followed");
         }
-        let pause = FOLLOW_INTERVAL.max(began.elapsed() * (INDEX_SHARE - 1));
+        let interval = if context.store.is_shared() {
+            FOLLOW_OTHERS_INTERVAL
+        } else {
+            FOLLOW_INTERVAL
+        };
+        let pause = interval.max(began.elapsed() * (INDEX_SHARE - 1));
         tokio::select! {
             () = context.stopping.cancelled() => return,
             () = sleep(pause) => {}

@@ -71,7 +71,7 @@ pub use backup::{
 };
 pub use beside::{SinkError, SinkRow, SinkSkipped, SinkTested, list_sinks, skip_record, test_sink};
 pub use ca::rotation::NotNow;
-pub use data_dir::DataDirError;
+pub use data_dir::{DataDirError, seal_key_from};
 pub use database::{DatabaseCopied, DatabaseCopyError, copy_database};
 pub use error::{Error, RenewalRefused, TokenRefused};
 pub use random::NoRandomness;
@@ -84,7 +84,7 @@ pub use settings::{
 };
 pub use sinks::error::DeliveryError;
 pub use start::error::StartError;
-pub use start::{Running, create_token, init, init_over};
+pub use start::{Running, create_token, init, init_join, init_over};
 pub use status::ask::status;
 pub use status::{SinkStatus, Status};
 pub use store::copying::{CopyError, CopyStep};

@@ -40,12 +40,13 @@ use crate::rollout::Rollout;
 use crate::sessions::registry::Registry;
 use crate::settings::{Listen, Settings};
 use crate::sinks::state::Sinks;
+use crate::store::error::StoreError;
 use crate::store::model::{FleetState, Origin};
 use crate::store::place::PostgresSettings;
-use crate::store::seal::SealKey;
+use crate::store::seal::{SealError, SealKey};
 use crate::store::{Place, Store};
 use crate::{housekeeping, metrics, server, sinks, status};
-use directory::{expiries, open_store, place, read_settings};
+use directory::{expiries, give_name, name_first_run, open_store, place, read_settings};
 use error::StartError;
 
 /// A controller that serves.
@@ -96,13 +97,22 @@ pub async fn init_over(
         Some(database) => Place::Postgres(database.under(dir.path())),
         None => Place::File(dir.database()),
     };
-    let store = open_store(place, SealKey::new(&seal))?;
+    let is_shared = matches!(place, Place::Postgres(_));
+    if is_shared {
+        give_name(&dir)?;
+    }
+    let store = open_store(&dir, place, SealKey::new(&seal))?;
     if store.fleet_state().await.is_ok() {
         return Err(StartError::FleetExists);
     }
     let epoch = hex::encode(random::<16>()?);
     store.create_fleet(epoch, now.secs()).await?;
-    store.settle_authority(kept.state()).await?;
+    if is_shared {
+        authority::share((&store, fleet), &kept, None).await?;
+        name_first_run(&dir, &store).await?;
+    } else {
+        store.settle_authority(kept.state()).await?;
+    }
     let endpoint = Endpoint {
         address: address.to_owned(),
         ca_fingerprint: in_force.current().fingerprint(),
@@ -114,6 +124,52 @@ pub async fn init_over(
     Ok(issued.token)
 }
 
+/// Makes in `data` a further controller of the fleet whose database this is, sealed under this key, and gives the
+/// fleet's name. Members reach it at `address`.
+///
+/// # Errors
+///
+/// [`StartError`]. A directory that holds a controller is never changed, and nothing is made where the database has
+/// no fleet, or the key is not its.
+pub async fn init_join(
+    data: &Path,
+    address: &str,
+    database: PostgresSettings,
+    seal: &[u8; 32],
+) -> Result<String, StartError> {
+    let place = Place::Postgres(database.clone().under(data));
+    let store = Store::open(&place, SealKey::new(seal))?;
+    store.fleet_state().await.map_err(|_| StartError::NoFleet)?;
+    let shared = match store.shared_authority().await {
+        Err(StoreError::Seal(SealError::NotAuthentic)) => return Err(StartError::WrongSealKey),
+        shared => shared?.ok_or(StartError::NothingShared)?,
+    };
+    let kept = authority::shared::of(&shared).ok_or(StartError::DirectoryKey)?;
+    let now = clock::now();
+    let in_force = authority::in_force(&kept, now)?;
+    let fleet = shared.fleet.clone();
+    let named = (fleet.as_str(), address);
+    let settings =
+        Settings::text(named, Some(&database)).map_err(|mistakes| StartError::Settings {
+            path: data.join("controller.toml"),
+            mistakes,
+        })?;
+
+    let dir = DataDir::create(data)?;
+    dir.write_authority(&kept)?;
+    dir.write_identity("server", &in_force.server(now.secs())?)?;
+    dir.write_seal_key(seal)?;
+    give_name(&dir)?;
+    let store = match dir.name()? {
+        Some(name) => store.of_controller(&name),
+        None => store,
+    };
+    name_first_run(&dir, &store).await?;
+    store.close().await;
+    dir.write_settings(&settings)?;
+    Ok(fleet)
+}
+
 /// Makes a token without a running controller, or beside it.
 ///
 /// # Errors
@@ -122,7 +178,7 @@ pub async fn init_over(
 pub async fn create_token(data: &Path, new: NewToken) -> Result<Issued, StartError> {
     let dir = DataDir::open(data)?;
     let settings = read_settings(&dir)?.under(dir.path());
-    let store = open_store(place(&dir, &settings)?, dir.seal_key()?)?;
+    let store = open_store(&dir, place(&dir, &settings)?, dir.seal_key()?)?;
     let current = match authority::read(&dir, &store).await? {
         Some(kept) => kept.current.open()?,
         None => Authority::open(&dir.identity("ca")?)?,
@@ -155,7 +211,11 @@ impl Running {
             tracing::warn!("{readable}");
         }
         let version = dir.authority_version();
-        let store = open_store(place(&dir, &settings)?, dir.seal_key()?)?;
+        let place = place(&dir, &settings)?;
+        if matches!(place, Place::Postgres(_)) {
+            give_name(&dir)?;
+        }
+        let store = open_store(&dir, place, dir.seal_key()?)?;
         let kept = authority::open(&dir, &store, clock::now()).await?;
         let in_force = authority::in_force(&kept, clock::now())?;
         let fleet = name_this_run(&dir, &store).await?;

@@ -66,6 +66,8 @@ use self::sqlite::{alarms, claims, events, host_edits, hosts, members, meta, pol
 pub(crate) struct Store {
     engine: Engine,
     seal: Arc<SealKey>,
+    /// Where the runs of this controller are kept.
+    run_key: Arc<str>,
 }
 
 // === impl Store ===
@@ -76,7 +78,21 @@ impl Store {
         Ok(Self {
             engine: Engine::open(place, &seal)?,
             seal: Arc::new(seal),
+            run_key: meta::RUN.into(),
         })
+    }
+
+    /// The same for the controller of this name, which is one of several over one database.
+    pub(crate) fn of_controller(self, name: &str) -> Self {
+        Self {
+            run_key: format!("{}{name}", meta::RUN_OF).into(),
+            ..self
+        }
+    }
+
+    /// Whether several controllers may have this database.
+    pub(crate) const fn is_shared(&self) -> bool {
+        matches!(self.engine, Engine::Postgres(_))
     }
 
     /// Commits what waits and closes. Later operations are refused.
@@ -168,10 +184,20 @@ impl Store {
         run: String,
         now_secs: u64,
     ) -> Result<RunBegun, StoreError> {
+        let key = Arc::clone(&self.run_key);
         self.engine
             .write(move |connection| {
-                meta::begin_run(connection, previous.as_deref(), &run, now_secs)
+                meta::begin_run(connection, &key, (previous.as_deref(), &run), now_secs)
             })
+            .await
+    }
+
+    /// Notes the run that the directory of this controller was made with, so that its first is none of a
+    /// database that was put back.
+    pub(crate) async fn name_run(&self, run: String) -> Result<(), StoreError> {
+        let key = Arc::clone(&self.run_key);
+        self.engine
+            .write(move |connection| meta::name_run(connection, &key, &run))
             .await
     }
 }

@@ -120,7 +120,9 @@ async fn take(
     // Never after what was seen: whoever was there then must be able to believe it.
     let begins_secs = now.secs().min(seen.secs());
     let new = || Authority::create(fleet, begins_secs).map_err(StartError::from);
-    let mut kept = match open_held(dir, store, now).await {
+    let opened = open_held(dir, store, now).await;
+    let base = opened.as_ref().ok().map(Kept::state);
+    let mut kept = match opened {
         // Whatever is wrong with what is there: nothing of it counts any more.
         Err(error) if step == RotateStep::Compromised => {
             let error = program::one_line(&error);
@@ -170,7 +172,7 @@ async fn take(
             "directories are signed by another key from now on"
         }
     };
-    keep(dir, store, &kept).await?;
+    keep(dir, store, &kept, base).await?;
     drop(held);
     let status = status(dir, Some(&kept), members, now)?;
     Ok(Rotated {

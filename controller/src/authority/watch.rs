@@ -9,6 +9,7 @@ use std::time::Duration;
 use fleet::EventKind;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::shared::follow;
 use super::{identity_now, in_force, keep, look_at, read, server_of};
 use crate::access::caller::RequestId;
 use crate::authority::report;
@@ -71,6 +72,12 @@ impl Watch {
     }
 
     async fn look(&mut self, is_time: bool, now: Timestamp) -> Result<(), StartError> {
+        match follow(&self.dir, &self.context.store, now).await {
+            Ok(_) => {}
+            Err(error) if is_time => return Err(error),
+            // Said now and then.
+            Err(_) => return Ok(()),
+        }
         if is_time {
             self.go_on(now).await?;
         }
@@ -132,12 +139,11 @@ impl Watch {
         let Ok(Some((held, kept, what))) = stepped.unwrap_or(Ok(None)) else {
             return Ok(());
         };
-        look_at(
-            &self.dir,
-            &self.context.store.authority_states().await?,
-            self.dir.authority()?.as_ref(),
-        )?;
-        keep(&self.dir, &self.context.store, &kept).await?;
+        let base = self.dir.authority()?;
+        let states = self.context.store.authority_states().await?;
+        look_at(&self.dir, &states, base.as_ref())?;
+        let base = base.map(|base| base.state());
+        keep(&self.dir, &self.context.store, &kept, base).await?;
         drop(held);
         let origin = Origin::controller(RequestId::new()?.to_string());
         let mut event = origin.done(EventKind::Operator, now.ms());

@@ -133,6 +133,19 @@ impl Kept {
         hex::encode(state.finalize())
     }
 
+    /// When it was changed last, seconds since the Unix epoch.
+    pub(crate) fn changed_secs(&self) -> u64 {
+        let with_key = [
+            Some(&self.current),
+            self.next.as_ref(),
+            self.former.as_ref(),
+        ];
+        let since = with_key.into_iter().flatten().map(|it| it.since_secs);
+        let gone = self.gone.iter().map(|gone| gone.since_secs);
+        let newest = since.chain(gone).max().unwrap_or(0);
+        newest.max(self.directory.since_secs)
+    }
+
     /// As it stands in the file.
     pub(crate) fn text(&self) -> Result<Zeroizing<String>, serde_json::Error> {
         Ok(Zeroizing::new(serde_json::to_string_pretty(self)? + "\n"))

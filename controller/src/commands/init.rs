@@ -1,9 +1,9 @@
 //! `postern-controller init`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use controller::{PostgresSettings, Settings, is_name};
+use controller::{PostgresSettings, Settings, StartError, is_name, seal_key_from};
 
 use super::data::DataArgs;
 use super::error::CommandError;
@@ -20,6 +20,14 @@ pub(crate) struct InitArgs {
     /// Where members reach the controller
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     address: String,
+    /// Make a further controller of the fleet that is in the database, instead of a fleet
+    ///
+    /// It has the authorities from there, where they are sealed, and its address is its own. No token is made.
+    #[arg(long, requires_all = ["database", "seal_key_file"], conflicts_with = "fleet")]
+    join: bool,
+    /// File with the first controller's seal key, a copy of its `seal.key`; `-` for standard input
+    #[arg(long, value_name = "FILE", requires = "join")]
+    seal_key_file: Option<PathBuf>,
     /// Name of the fleet, part of every member's certificate
     #[arg(long, value_name = "NAME", default_value = "postern", value_parser = fleet)]
     fleet: String,
@@ -41,6 +49,9 @@ pub(crate) struct InitArgs {
 
 impl InitArgs {
     pub(super) fn run(self) -> Result<(), CommandError> {
+        // As whoever may read it, who need not be the owner of the directory.
+        let seal = self.seal_key_file.as_deref().map(seal_key_from);
+        let seal = seal.transpose().map_err(StartError::from)?;
         let data = self.data.enter()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
@@ -50,6 +61,9 @@ impl InitArgs {
             password_file: self.database_password_file,
             ca_file: self.database_ca_file,
         });
+        if let (Some(seal), Some(database)) = (seal, database.clone()) {
+            return Ok(runtime.block_on(join(&data, &self.address, database, &seal))?);
+        }
         let named = (self.address.as_str(), self.fleet.as_str());
         let token = runtime.block_on(controller::init_over(&data, named, database))?;
         program::note(format_args!(
@@ -63,6 +77,25 @@ impl InitArgs {
         ));
         Ok(program::print(format!("{token}\n"))?)
     }
+}
+
+/// `--join`
+async fn join(
+    data: &Path,
+    address: &str,
+    database: PostgresSettings,
+    seal: &[u8; 32],
+) -> Result<(), StartError> {
+    let fleet = controller::init_join(data, address, database, seal).await?;
+    program::note(format_args!(
+        "A further controller of fleet `{fleet}` is made in {data}.\n\
+         Start it:                  postern-controller serve --data {data}\n\
+         Tell the members of it:    controllers = [\"…\", \"{address}\"] in controller.toml of every controller, with the \
+         addresses of all; then start each again.\n\
+         What else stands in the first one's controller.toml (policy_valid, certificate_life, quotas) is to stand here, too.",
+        data = data.display(),
+    ));
+    Ok(())
 }
 
 fn address(text: &str) -> Result<String, String> {

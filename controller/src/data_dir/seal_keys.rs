@@ -4,6 +4,7 @@
 //! old one's place after that. Whoever dies in between leaves both, and the database says which is right.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -131,12 +132,35 @@ fn expanded(path: &Path) -> PathBuf {
     }
 }
 
+/// The key in a file of an operator's, as in a controller's directory; `-` is standard input.
+///
+/// # Errors
+///
+/// [`DataDirError`] where others could read it, and for what is no key.
+pub fn seal_key_from(path: &Path) -> Result<Key, DataDirError> {
+    if path != Path::new("-") {
+        // A file that is not there is an error here.
+        fs::metadata(path).map_err(|error| DataDirError::file(path, error))?;
+        return read(path);
+    }
+    let mut bytes = Zeroizing::new(Vec::new());
+    std::io::stdin()
+        .take(FILE_BYTES_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(|error| DataDirError::file(path, error))?;
+    key_in(path, &bytes)
+}
+
 fn read(path: &Path) -> Result<Key, DataDirError> {
     hands::looked_at(path, program::trusted::check_secret(path))?;
     let read = program::trusted::read(path, FILE_BYTES_MAX);
     let read = read.map_err(|error| DataDirError::file(path, error))?;
+    key_in(path, &read.bytes)
+}
+
+fn key_in(path: &Path, bytes: &[u8]) -> Result<Key, DataDirError> {
     let mut key = Zeroizing::new([0; KEY_LEN]);
-    hex::decode_to_slice(read.bytes.trim_ascii(), &mut *key)
+    hex::decode_to_slice(bytes.trim_ascii(), &mut *key)
         .map_err(|_| DataDirError::SealKey(path.to_owned()))?;
     Ok(key)
 }

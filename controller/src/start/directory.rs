@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::error::StartError;
 use crate::data_dir::DataDir;
+use crate::random::random;
 use crate::settings::Settings;
 use crate::store::seal::SealKey;
 use crate::store::{Place, Store};
@@ -27,7 +28,7 @@ pub(crate) fn settings_of(data: &Path) -> Result<Settings, StartError> {
 pub(crate) fn open_beside(data: &Path) -> Result<Store, StartError> {
     let dir = DataDir::open(data)?;
     let settings = read_settings(&dir)?.under(dir.path());
-    open_store(place(&dir, &settings)?, dir.seal_key()?)
+    open_store(&dir, place(&dir, &settings)?, dir.seal_key()?)
 }
 
 /// Where the database of a directory with these settings is.
@@ -38,12 +39,35 @@ pub(crate) fn place(dir: &DataDir, settings: &Settings) -> Result<Place, StartEr
     }
 }
 
-/// Opens the database.
-pub(crate) fn open_store(place: Place, seal: SealKey) -> Result<Store, StartError> {
-    Store::open(&place, seal).map_err(|source| match place {
+/// Opens the database, for the controller of this directory.
+pub(crate) fn open_store(dir: &DataDir, place: Place, seal: SealKey) -> Result<Store, StartError> {
+    let name = match place {
+        Place::File(_) => None,
+        Place::Postgres(_) => dir.name()?,
+    };
+    let store = Store::open(&place, seal).map_err(|source| match place {
         Place::File(path) => StartError::Database { path, source },
         Place::Postgres(_) => source.into(),
+    })?;
+    Ok(match name {
+        Some(name) => store.of_controller(&name),
+        None => store,
     })
+}
+
+/// Gives the controller of this directory a name of its own, where it has none: several may have its database.
+pub(crate) fn give_name(dir: &DataDir) -> Result<(), StartError> {
+    if dir.name()?.is_none() {
+        dir.write_name(&hex::encode(random::<16>()?))?;
+    }
+    Ok(())
+}
+
+/// Makes a first run known to a database that several may have and to a directory that was just made.
+pub(crate) async fn name_first_run(dir: &DataDir, store: &Store) -> Result<(), StartError> {
+    let run = hex::encode(random::<16>()?);
+    store.name_run(run.clone()).await?;
+    Ok(dir.write_run(&run)?)
 }
 
 /// The settings of a directory, as they stand there.

@@ -41,6 +41,18 @@ pub enum StartError {
         #[source]
         doubt: AuthorityDoubt,
     },
+    /// Whoever changed it is followed within seconds.
+    #[error("another controller has changed the authorities meanwhile; nothing was changed here")]
+    AuthorityMoved,
+    /// There is no controller that could be joined.
+    #[error("the database holds no fleet")]
+    NoFleet,
+    /// Its first controller is of a version before.
+    #[error("the database does not have the authorities yet")]
+    NothingShared,
+    /// What is sealed in the database opens under another.
+    #[error("this is not the seal key of the database; nothing was made")]
+    WrongSealKey,
     /// The same of the key that signs directories.
     #[error("the key that signs directories cannot be used: authority.json is damaged")]
     DirectoryKey,

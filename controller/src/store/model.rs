@@ -22,6 +22,7 @@ mod resealed;
 mod run;
 mod scope;
 mod session;
+mod shared_authority;
 mod sink;
 mod succession;
 mod token;
@@ -49,6 +50,7 @@ pub use self::resealed::Resealed;
 pub(crate) use self::run::RunBegun;
 pub(crate) use self::scope::Scope;
 pub(crate) use self::session::{Alarm, Begun, FleetState, Lease, Opening, Seen};
+pub(crate) use self::shared_authority::SharedAuthority;
 pub(crate) use self::sink::SinkCursor;
 pub(crate) use self::succession::{SuccessionOutcome, Successor};
 pub(crate) use self::token::{

@@ -97,8 +97,9 @@ pub(in crate::store) fn examine(
     if !examined.damage.is_empty() || examined.schema != schema::SCHEMA {
         return Ok(examined);
     }
-    examined.run = meta::run(&connection)?;
-    examined.authority_states = rows::unless_altered(meta::authority_states(&connection))?;
+    examined.run = meta::run(&connection, meta::RUN)?;
+    examined.authority_states =
+        rows::unless_altered(meta::authority_states(&connection, meta::RUN))?;
     examined.is_of_another_key = rows::are_of_another_key(&connection)?;
     if !examined.is_of_another_key {
         examined.unserved = served::look(&connection, seal)?;

@@ -9,7 +9,9 @@ use crate::store::model::{AuthorityStates, FleetState, RunBegun};
 use crate::store::sql::{Connection, FromSql, OptionalExtension as _, ToSql, params};
 
 const REPLAY_FLOOR: &str = "replay_floor_secs";
-const RUN: &str = "run";
+pub(in crate::store) const RUN: &str = "run";
+/// Before the name of a controller, of one among several.
+pub(in crate::store) const RUN_OF: &str = "run ";
 const OLDEST_PROGRAM: &str = "oldest_program_schema";
 const WRITTEN_BY: &str = "written_by";
 /// What a fleet is known by.
@@ -26,6 +28,7 @@ const RETAINED_AFTER: [&str; 2] = ["retained_after", "retained_noise_after"];
 const CLAIM_DATES_SINCE: &str = "claim_dates_since_secs";
 const SIGNED_SIZE: &str = "signed_size";
 const AUTHORITY_STATES: &str = "authority_states";
+const SHARED_AUTHORITY: &str = "shared_authority";
 const AUTHORITY_BEGUN: &str = "authority_begun";
 /// States of the authorities that are remembered: many rotations.
 const AUTHORITY_STATES_MAX: usize = 1_000;
@@ -97,9 +100,46 @@ pub(super) fn replay_floor_secs(connection: &Connection) -> Result<u64, StoreErr
     value(connection, REPLAY_FLOOR)?.ok_or_else(|| damaged(REPLAY_FLOOR))
 }
 
-/// The name of the last run, if there was one.
-pub(super) fn run(connection: &Connection) -> Result<Option<String>, StoreError> {
-    value(connection, RUN)
+/// The name of the last run of the controller whose runs are kept under `key`, if there was one. In a
+/// database of before, the one run is of the one controller.
+pub(super) fn run(connection: &Connection, key: &str) -> Result<Option<String>, StoreError> {
+    match value(connection, key)? {
+        None if key != RUN => value(connection, RUN),
+        known => Ok(known),
+    }
+}
+
+/// Whether any controller among several has a run here.
+fn has_named_runs(connection: &Connection) -> Result<bool, StoreError> {
+    let runs: i64 = connection
+        .prepare_cached("SELECT count(*) FROM meta WHERE key LIKE ?1")?
+        .query_row([format!("{RUN_OF}%")], |row| row.get(0))?;
+    Ok(runs > 0)
+}
+
+/// The same run, where any controller among several has it.
+fn named_run(connection: &Connection, run: &str) -> Result<Option<String>, StoreError> {
+    let found = connection
+        .prepare_cached("SELECT value FROM meta WHERE key LIKE ?1 AND value = ?2")?
+        .query_row(params![format!("{RUN_OF}%"), run], |row| row.get(0))
+        .optional()?;
+    Ok(found)
+}
+
+fn forget_named_runs(connection: &Connection) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("DELETE FROM meta WHERE key LIKE ?1")?
+        .execute([format!("{RUN_OF}%")])?;
+    Ok(())
+}
+
+/// Notes the run that a directory was made with.
+pub(in crate::store) fn name_run(
+    connection: &Connection,
+    key: &str,
+    run: &str,
+) -> Result<(), StoreError> {
+    set(connection, key, run)
 }
 
 /// The schema that a program must know to use this database, and the version of the program that
@@ -131,18 +171,30 @@ pub(in crate::store) fn set_oldest_program(
 /// See `Store::begin_run`.
 pub(in crate::store) fn begin_run(
     connection: &Connection,
-    previous: Option<&str>,
-    run: &str,
+    key: &str,
+    (previous, this): (Option<&str>, &str),
     now_secs: u64,
 ) -> Result<RunBegun, StoreError> {
-    let known: Option<String> = value(connection, RUN)?;
-    let restored = known.as_deref() != previous;
+    let mut known = run(connection, key)?;
+    // Where several have served, each is known since its directory was made.
+    let is_lost = key != RUN && known.is_none() && has_named_runs(connection)?;
+    if key == RUN {
+        // Of several, this is the one that has it alone now, in a file.
+        known = known.or(named_run(connection, previous.unwrap_or_default())?);
+        forget_named_runs(connection)?;
+    }
+    let restored = is_lost || known.as_deref() != previous;
     if restored {
         raise_floor(connection, floor_of_loss(now_secs, 0))?;
         leases::void_all(connection)?;
         // The list's number stays: hosts that have seen more are to prove it, and then it rises.
     }
-    set(connection, RUN, run)?;
+    let own: Option<String> = value(connection, key)?;
+    if own.is_none() && !restored {
+        // It was this one's, of before.
+        remove(connection, RUN)?;
+    }
+    set(connection, key, this)?;
     Ok(RunBegun {
         fleet: fleet_state(connection)?,
         restored,
@@ -168,14 +220,36 @@ pub(super) fn note_signed(connection: &Connection, size: u64) -> Result<(), Stor
 /// What is known of the file that holds the authorities.
 pub(in crate::store) fn authority_states(
     connection: &Connection,
+    run_key: &str,
 ) -> Result<AuthorityStates, StoreError> {
+    Ok(AuthorityStates {
+        settled: settled_authorities(connection)?,
+        begun: value(connection, AUTHORITY_BEGUN)?,
+        run: run(connection, run_key)?,
+    })
+}
+
+/// The states that the authorities had, the oldest first.
+pub(in crate::store) fn settled_authorities(
+    connection: &Connection,
+) -> Result<Vec<String>, StoreError> {
     let settled: Option<String> = value(connection, AUTHORITY_STATES)?;
     let settled = settled.unwrap_or_default();
-    Ok(AuthorityStates {
-        settled: settled.lines().map(str::to_owned).collect(),
-        begun: value(connection, AUTHORITY_BEGUN)?,
-        run: run(connection)?,
-    })
+    Ok(settled.lines().map(str::to_owned).collect())
+}
+
+/// The authorities themselves, sealed, where several controllers have them from here.
+pub(in crate::store) fn shared_authority(
+    connection: &Connection,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    value(connection, SHARED_AUTHORITY)
+}
+
+pub(in crate::store) fn set_shared_authority(
+    connection: &Connection,
+    sealed: &[u8],
+) -> Result<(), StoreError> {
+    set(connection, SHARED_AUTHORITY, sealed)
 }
 
 /// The file is to have this state next.
@@ -191,7 +265,7 @@ pub(in crate::store) fn settle_authority(
     connection: &Connection,
     state: &str,
 ) -> Result<(), StoreError> {
-    let mut settled = authority_states(connection)?.settled;
+    let mut settled = settled_authorities(connection)?;
     if settled.last().is_none_or(|last| last != state) {
         settled.push(state.to_owned());
         let surplus = settled.len().saturating_sub(AUTHORITY_STATES_MAX);

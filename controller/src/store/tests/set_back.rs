@@ -550,3 +550,30 @@ async fn what_hosts_acknowledged_is_void_when_the_database_was_put_back() {
     run("another", "second").await.unwrap();
     assert_eq!(host.session(&store).await.lease, None);
 }
+
+#[tokio::test]
+async fn a_start_beside_another_controllers_is_none_of_a_database_that_was_put_back_and_one_that_it_does_not_know_is()
+ {
+    let (_dir, store) = store().await;
+    let begun = async |store: &Store, previous: Option<&str>, run: &str| {
+        let previous = previous.map(str::to_owned);
+        let begun = store.begin_run(previous, run.to_owned(), 1).await;
+        begun.unwrap().restored
+    };
+    // The one of before had no name.
+    assert!(!begun(&store, None, "old").await);
+    let [a, b, lost] = ["a", "b", "lost"].map(|name| store.clone().of_controller(name));
+    b.name_run("made".to_owned()).await.unwrap();
+
+    assert!(!begun(&b, Some("made"), "b-1").await);
+    assert!(!begun(&a, Some("old"), "a-1").await);
+    assert!(!begun(&b, Some("b-1"), "b-2").await);
+    assert!(!begun(&a, Some("a-1"), "a-2").await);
+    // Of before the last start, of a time without it, and of a directory that has lost its own.
+    assert!(begun(&b, Some("b-3"), "b-4").await);
+    assert!(begun(&lost, Some("lost-1"), "lost-2").await);
+    assert!(begun(&store.clone().of_controller("none"), None, "none-1").await);
+    // Copied into the file of one of them, who has it alone from then on.
+    assert!(!begun(&store, Some("a-2"), "file-1").await);
+    assert!(!begun(&store, Some("file-1"), "file-2").await);
+}

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 
 use super::notify::Notify;
 use super::{binary, token_in};
-use crate::{Node, Process, Result, wait};
+use crate::{Node, Process, Ran, Result, wait};
 
 /// Where the controller of a lab listens.
 pub const CONTROLLER_PORT: u16 = 7443;
@@ -45,6 +45,46 @@ impl Controller {
         Self::start_with(node, &["--database", database])
     }
 
+    /// A further controller of the fleet in this database, with the seal key of the `first`.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn join_over(node: &Node, database: &str, first: &Self) -> Result<Self> {
+        let data = node.dir.join("controller-data");
+        let mut join = node.command(binary("postern-controller")?);
+        join.args(["init", "--join", "--database", database, "--data"]);
+        join.arg(&data).arg("--seal-key-file");
+        join.arg(first.data.join("seal.key")).arg("--address");
+        join.arg(format!("{}:{CONTROLLER_PORT}", node.v4));
+        crate::shell::run(&mut join)?.ok()?;
+        Self::serve(node, data, String::new())
+    }
+
+    /// A token that points here, made beside it.
+    ///
+    /// # Errors
+    ///
+    /// When it is refused.
+    pub fn token(&self, role: &str, name: &str, labels: &[&str]) -> Result<String> {
+        let mut words = vec!["token", "create", "--role", role, "--name", name];
+        for label in labels {
+            words.extend(["--label", label]);
+        }
+        token_in(&self.run(&words)?)
+    }
+
+    /// Runs `postern-controller WORDS... --data` to its good end.
+    ///
+    /// # Errors
+    ///
+    /// When it fails.
+    pub fn run(&self, words: &[&str]) -> Result<Ran> {
+        let mut command = self.node.command(binary("postern-controller")?);
+        command.args(words).arg("--data").arg(&self.data);
+        crate::shell::run(&mut command)?.ok()
+    }
+
     fn start_with(node: &Node, how: &[&str]) -> Result<Self> {
         let data = node.dir.join("controller-data");
         let mut init = node.command(binary("postern-controller")?);
@@ -53,6 +93,10 @@ impl Controller {
         init.arg(format!("{}:{CONTROLLER_PORT}", node.v4)).args(how);
         let first_token = token_in(&crate::shell::run(&mut init)?.ok()?)?;
 
+        Self::serve(node, data, first_token)
+    }
+
+    fn serve(node: &Node, data: PathBuf, first_token: String) -> Result<Self> {
         let (process, notify) = launch(node, &data)?;
         let mut controller = Self {
             node: node.clone(),
