@@ -163,3 +163,5 @@ impl Postgres {
 mod faults;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

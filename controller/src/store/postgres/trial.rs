@@ -102,6 +102,17 @@ impl Trial {
         std::fs::write(path, format!("{before}\n{lines}\n")).unwrap();
     }
 
+    /// Whoever comes over a network has to say a password.
+    pub(in crate::store) fn only_with_password(&self) {
+        let path = self.data().join("pg_hba.conf");
+        let before = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(
+            path,
+            format!("host all all 127.0.0.0/8 scram-sha-256\n{before}"),
+        )
+        .unwrap();
+    }
+
     /// Starts it, and waits until it answers.
     pub(in crate::store) fn run(&mut self) {
         let began = crate::clock::instant();
