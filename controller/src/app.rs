@@ -41,6 +41,7 @@ pub(crate) mod key_rotation;
 pub(crate) mod members;
 pub(crate) mod near;
 pub(crate) mod policy;
+pub(crate) mod presence;
 pub(crate) mod reads;
 pub(crate) mod recent_events;
 pub(crate) mod retention;

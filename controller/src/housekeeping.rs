@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::app::follow::Follower;
+use crate::app::presence::Presence;
 use crate::app::{claims, reads, retention};
 use crate::clock;
 use crate::context::Context;
@@ -34,6 +35,9 @@ const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 /// The same where other controllers write it.
 const FOLLOW_OTHERS_INTERVAL: Duration = Duration::from_millis(200);
 
+/// Other controllers are told and heard this often.
+const PRESENCE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The log is signed this often, when it has moved.
 const SIGN_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -53,6 +57,7 @@ pub(crate) fn spawn(context: &Arc<Context>, won: mpsc::Receiver<Claim>) {
         tokio::spawn(retain(Arc::clone(context))),
         tokio::spawn(watch_disk(Arc::clone(context))),
         tokio::spawn(follow(Arc::clone(context))),
+        tokio::spawn(exchange_presence(Arc::clone(context))),
     ] {
         context.tasks.spawn(async move {
             if let Err(error) = task.await {
@@ -151,6 +156,23 @@ async fn follow(context: Arc<Context>) {
         tokio::select! {
             () = context.stopping.cancelled() => return,
             () = sleep(pause) => {}
+        }
+    }
+}
+
+/// Says to the other controllers of the database who is connected here, and hears it of them.
+async fn exchange_presence(context: Arc<Context>) {
+    if !context.store.is_shared() {
+        return;
+    }
+    let mut presence = Presence::default();
+    loop {
+        if let Err(error) = presence.exchange(&context, clock::now()).await {
+            tracing::debug!(error = %program::one_line(&error), "who is connected is not told");
+        }
+        tokio::select! {
+            () = context.stopping.cancelled() => return,
+            () = sleep(PRESENCE_INTERVAL) => {}
         }
     }
 }

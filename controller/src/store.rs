@@ -7,6 +7,7 @@
 //! | `error` | why an operation was not done |
 //! | `seal` | secrets at rest |
 //! | `authorities` | what is known of the file that holds the authorities |
+//! | `presence` | who is connected to which controller |
 //! | `proof` | what proves the log |
 //! | `sending` | what goes out: records for sinks, numbers, copies |
 //! | `copying` | a database copied to another place, whichever engine is at either |
@@ -33,6 +34,7 @@ mod membership;
 pub(crate) mod model;
 pub(crate) mod place;
 mod postgres;
+mod presence;
 mod proof;
 mod questions;
 pub(crate) mod seal;

@@ -87,6 +87,8 @@ pub(crate) struct Registry {
     /// Counts what hosts have acknowledged, for those who wait for it.
     acknowledgements: watch::Sender<u64>,
     flow: Flow,
+    /// Hosts that are connected to other controllers of the fleet, as these say.
+    elsewhere: RwLock<HashSet<String>>,
 }
 
 // === impl Registry ===
@@ -94,6 +96,23 @@ pub(crate) struct Registry {
 impl Registry {
     pub(crate) fn is_connected(&self, host: &str) -> bool {
         self.hosts.read().entries.contains_key(host)
+    }
+
+    /// The same at this controller, or at another of the fleet.
+    pub(crate) fn is_connected_anywhere(&self, host: &str) -> bool {
+        self.is_connected(host) || self.elsewhere.read().contains(host)
+    }
+
+    /// The hosts that are connected here, sorted.
+    pub(crate) fn connected(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.hosts.read().entries.keys().cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// What the other controllers say.
+    pub(crate) fn set_elsewhere(&self, hosts: HashSet<String>) {
+        *self.elsewhere.write() = hosts;
     }
 
     /// Opens a host's session; an older one of the same host ends. `target` is asked after new

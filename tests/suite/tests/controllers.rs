@@ -107,16 +107,6 @@ fn two(lab: &Lab, server: &Postgres) -> Result<(Controller, Controller, Member)>
     Ok((first, second, operator))
 }
 
-/// Waits until the host applies what it should, wherever it is connected.
-fn applies(operator: &Member) -> Result<()> {
-    wait::until("the host to be in sync", wait::SOON, || {
-        let hosts = operator.hosts()?;
-        let says = |host: &Value| host.get("in_sync").and_then(Value::as_bool) == Some(true);
-        Ok(hosts.len() == 1 && hosts.iter().all(says))
-    })?;
-    Ok(())
-}
-
 fn authority(controller: &Controller) -> Result<String> {
     Ok(std::fs::read_to_string(
         controller.data.join("authority.json"),
@@ -179,7 +169,7 @@ fn what_is_applied_locked_or_rotated_at_one_of_two_controllers_holds_at_the_othe
         // The policy of one is the policy of the host at the other.
         operator.apply(POLICY, "the first")?.ok()?;
         host.wait_for("policy applied")?;
-        applies(&operator)?;
+        operator.hosts_in_sync(1)?;
 
         let since = wait::now();
         let lock = [
@@ -195,7 +185,7 @@ fn what_is_applied_locked_or_rotated_at_one_of_two_controllers_holds_at_the_othe
         host.wait_for("stolen")?;
         ensure!(since.elapsed() < ACROSS, "{:?}", since.elapsed());
         operator.run(&["member", "unlock", "host/web-1", "--wait", "0s"])?;
-        applies(&operator)?;
+        operator.hosts_in_sync(1)?;
 
         // The authorities are those of the database.
         same("joined", &authority(&second)?, &authority(&first)?)?;
@@ -220,7 +210,7 @@ fn what_is_applied_locked_or_rotated_at_one_of_two_controllers_holds_at_the_othe
             Ok(connected(&host)?.as_ref() == Some(other))
         })?;
         gone.start_again()?;
-        applies(&operator)?;
+        operator.hosts_in_sync(1)?;
         operator.run(&["audit", "verify"])?.ok()?;
         Ok(())
     });
