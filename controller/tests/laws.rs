@@ -59,6 +59,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
             "store/copying.rs",
             "store/copying/",
             "store/membership.rs",
+            "store/presence.rs",
             "store/proof.rs",
             "store/questions.rs",
             "store/sending.rs",
