@@ -74,9 +74,16 @@ pub(crate) fn check(bytes: &[u8]) {
         sent.insert((from, port));
         if is_let_in(&mut scene, from, port) {
             granted += 1;
-            let is_sent = |port: &u16| sent.contains(&(from, *port));
-            let whole = SEQUENCES.iter().filter(|ports| ports.iter().all(is_sent));
-            assert!(granted <= whole.count(), "let in without a sequence");
+            let is_sent = |ports: &Ports, by| ports.iter().all(|port| sent.contains(&(by, *port)));
+            let mut own = SEQUENCES.iter();
+            assert!(
+                own.any(|ports| is_sent(ports, from)),
+                "let in without a sequence"
+            );
+            // Each once, whoever has sent it.
+            let whole = SEQUENCES.iter();
+            let whole = whole.filter(|ports| (0..=3).any(|by| is_sent(ports, by)));
+            assert!(granted <= whole.count(), "let in twice by one sequence");
         }
         scene.gate.tidy(scene.now);
     }
