@@ -387,14 +387,19 @@ async fn a_claim_whose_answer_is_lost_is_asked_again_and_still_won() {
     assert_eq!(fake.state.lock().claim_calls, 3);
 }
 
-#[tokio::test]
-async fn claims_are_answered_unreachable_at_once_when_the_controller_is_down() {
-    let (mut desk, channels) = Desk::new();
-    let mut link = link(nowhere(), channels);
+/// Waits until the link knows that nobody answers.
+async fn until_down(link: &mut Link) {
     let down = link
         .connection
         .wait_for(|connection| matches!(connection, Connection::Down));
     tokio::time::timeout(SOON, down).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn claims_are_answered_unreachable_at_once_when_the_controller_is_down() {
+    let (mut desk, channels) = Desk::new();
+    let mut link = link(nowhere(), channels);
+    until_down(&mut link).await;
 
     let answer = tokio::time::timeout(Duration::from_secs(1), desk.claim(1)).await;
 

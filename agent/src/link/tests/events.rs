@@ -132,10 +132,7 @@ async fn a_gate_that_has_stopped_does_not_keep_the_last_events_from_the_controll
 async fn finishing_without_a_controller_does_not_wait() {
     let (mut desk, channels) = Desk::new();
     let mut link = link(nowhere(), channels);
-    let down = link
-        .connection
-        .wait_for(|connection| matches!(connection, Connection::Down));
-    tokio::time::timeout(SOON, down).await.unwrap().unwrap();
+    until_down(&mut link).await;
     desk.record(1);
 
     let finish = link.finish(Duration::from_secs(3600));
