@@ -160,5 +160,11 @@ fn a_commit_that_the_synchronous_standby_does_not_have_is_not_answered() {
     runtime.block_on(answer).unwrap().unwrap();
     runtime.block_on(store.close());
     let there = "SELECT count(*) FROM events";
+    // It has the log; what it shows comes a moment later.
+    let began = crate::clock::instant();
+    while standby.count(there) != primary.count(there) && began.elapsed() < Duration::from_secs(20)
+    {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     assert_eq!(standby.count(there), primary.count(there));
 }
