@@ -55,7 +55,7 @@ fn migrate(connection: &Postgres) -> Result<(), StoreError> {
         })?;
     let found = found.unwrap_or(0);
     if found > SCHEMA {
-        return usable(connection, found);
+        return meta::usable(connection, found);
     }
     for (schema, step) in STEPS {
         if schema > found {
@@ -65,21 +65,4 @@ fn migrate(connection: &Postgres) -> Result<(), StoreError> {
         }
     }
     meta::set_oldest_program(connection, OLDEST_PROGRAM, env!("CARGO_PKG_VERSION"))
-}
-
-/// Whether a database of a later version may be used nevertheless.
-fn usable(connection: &crate::store::sql::Connection, found: u32) -> Result<(), StoreError> {
-    let (oldest, written_by) = meta::oldest_program(connection)?.unwrap_or((found, String::new()));
-    if oldest <= SCHEMA {
-        tracing::info!(
-            schema = found,
-            "the database is of a later version, and may be used"
-        );
-        return Ok(());
-    }
-    Err(StoreError::Newer {
-        found,
-        known: SCHEMA,
-        written_by,
-    })
 }

@@ -3,6 +3,7 @@
 use fleet::claims::floor_of_loss;
 
 use super::number::signed;
+use super::schema::SCHEMA;
 use super::{leases, rows};
 use crate::store::error::StoreError;
 use crate::store::model::{AuthorityStates, FleetState, RunBegun};
@@ -177,6 +178,23 @@ pub(in crate::store) fn oldest_program(
     };
     let version: Option<String> = value(connection, WRITTEN_BY)?;
     Ok(Some((schema, version.unwrap_or_default())))
+}
+
+/// Whether a database of a later version may be used nevertheless.
+pub(in crate::store) fn usable(connection: &Connection, found: u32) -> Result<(), StoreError> {
+    let (oldest, written_by) = oldest_program(connection)?.unwrap_or((found, String::new()));
+    if oldest <= SCHEMA {
+        tracing::info!(
+            schema = found,
+            "the database is of a later version, and may be used"
+        );
+        return Ok(());
+    }
+    Err(StoreError::Newer {
+        found,
+        known: SCHEMA,
+        written_by,
+    })
 }
 
 /// Notes both, where they are not there yet.

@@ -73,7 +73,7 @@ pub(super) fn migrations() -> Migrations<'static> {
 pub(super) fn bring_up_to_date(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let found = version(connection)?;
     if found > SCHEMA {
-        return usable(connection, found);
+        return meta::usable(connection, found);
     }
     let copy = match found {
         0 | SCHEMA => None,
@@ -107,23 +107,6 @@ pub(in crate::store) fn newest() -> Result<Connection, StoreError> {
     let mut newest = Connection::open_in_memory()?;
     apply(&mut newest)?;
     Ok(newest)
-}
-
-/// Whether a database of a later version may be used nevertheless.
-fn usable(connection: &Connection, found: u32) -> Result<(), StoreError> {
-    let (oldest, written_by) = meta::oldest_program(connection)?.unwrap_or((found, String::new()));
-    if oldest <= SCHEMA {
-        tracing::info!(
-            schema = found,
-            "the database is of a later version, and may be used"
-        );
-        return Ok(());
-    }
-    Err(StoreError::Newer {
-        found,
-        known: SCHEMA,
-        written_by,
-    })
 }
 
 /// Copies the database into a file beside it that is not there yet.
