@@ -44,6 +44,7 @@ impl Store {
             .write(move |connection| meta::settle_authority(connection, &state))
             .await
     }
+
     /// The authorities that all controllers have from here; `None` where none has put them here yet.
     pub(crate) async fn shared_authority(&self) -> Result<Option<SharedAuthority>, StoreError> {
         let seal = Arc::clone(&self.seal);

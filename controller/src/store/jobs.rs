@@ -2,11 +2,41 @@
 //! its commit.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use tokio::sync::{mpsc, oneshot};
 
-use super::error::{NotCommitted, StoreError};
+use super::error::{EngineError, NotCommitted, StoreError};
 use super::sql::{Connection, Error};
+
+/// Writes that wait for the writer at most; more callers wait in line before it.
+const QUEUE_MAX: usize = 4096;
+/// Writes in one transaction at most: bounds how long the first of them waits for the last.
+const BATCH_MAX: usize = 1024;
+/// And the time they may take together before they are committed.
+const BATCH_TIME_MAX: Duration = Duration::from_millis(50);
+/// Half a millisecond to 16 seconds: the first bound, the factor to the next, how many.
+const COMMIT_BUCKETS: (f64, f64, u16) = (0.0005, 2.0, 16);
+
+/// The callers' end of a writer; clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Writes {
+    jobs: mpsc::Sender<Message>,
+    /// Set by [`close`](Self::close): tells a store that was closed from a writer that died.
+    closing: Arc<AtomicBool>,
+    /// How long commits take.
+    commits: Histogram,
+}
+
+/// The writer's end.
+pub(super) struct Queue {
+    pub(super) jobs: mpsc::Receiver<Message>,
+    pub(super) closing: Arc<AtomicBool>,
+    pub(super) commits: Histogram,
+}
 
 /// What a writer is told.
 #[derive(Debug)]
@@ -28,6 +58,9 @@ pub(super) trait Savepoints {
     fn begin(&self) -> Result<(), Error>;
     /// After it: what it did is kept, or undone.
     fn end(&self, is_kept: bool) -> Result<(), Error>;
+    /// Whether the engine still has what was written: what is written after that would be lost, or kept
+    /// alone.
+    fn goes_on(&self) -> bool;
 }
 
 trait Write: Send {
@@ -40,6 +73,93 @@ trait Write: Send {
 struct Work<T, F> {
     work: F,
     sender: oneshot::Sender<Result<T, StoreError>>,
+}
+
+// === impl Writes ===
+
+impl Writes {
+    /// Starts a writer: a thread that serves the queue by `run` and then ends.
+    pub(super) fn start(run: impl FnOnce(&mut Queue) + Send + 'static) -> Result<Self, StoreError> {
+        let (start, factor, length) = COMMIT_BUCKETS;
+        let commits = Histogram::new(exponential_buckets(start, factor, length));
+        let closing = Arc::<AtomicBool>::default();
+        let (jobs, waiting) = mpsc::channel(QUEUE_MAX);
+        let mut queue = Queue {
+            jobs: waiting,
+            closing: Arc::clone(&closing),
+            commits: commits.clone(),
+        };
+        std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || {
+                // In this order: whoever waits for the end of the queue finds the database closed.
+                run(&mut queue);
+                drop(queue);
+            })
+            .map_err(|error| StoreError::Engine(EngineError::new(error)))?;
+        Ok(Self {
+            jobs,
+            closing,
+            commits,
+        })
+    }
+
+    /// Runs `work` in the next transaction; the answer comes after its commit.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (job, answer) = Job::new(work);
+        let sent = self.jobs.send(Message::Run(job)).await;
+        sent.map_err(|_| self.gone())?;
+        answer.await.map_err(|_| self.gone())?
+    }
+
+    /// How long commits take, seconds.
+    pub(super) fn commits(&self) -> Histogram {
+        self.commits.clone()
+    }
+
+    /// Lets the writer commit what waits and end. Later writes are refused.
+    pub(super) async fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        if self.jobs.send(Message::Stop).await.is_ok() {
+            self.jobs.closed().await;
+        }
+    }
+
+    /// Resolves when the writer is gone, which only happens after [`close`](Self::close) or a defect.
+    pub(super) async fn closed(&self) {
+        self.jobs.closed().await;
+    }
+
+    /// Why the writer does not answer.
+    fn gone(&self) -> StoreError {
+        if self.closing.load(Ordering::SeqCst) {
+            StoreError::Closed
+        } else {
+            StoreError::Panicked
+        }
+    }
+}
+
+/// Does a write and those that wait behind it in one transaction, as long as that goes on. Gives what
+/// answers them, and whether the writer is told to stop.
+pub(super) fn gather(
+    first: Job,
+    jobs: &mut mpsc::Receiver<Message>,
+    (transaction, now): (&dyn Savepoints, fn() -> Instant),
+) -> (Vec<Answer>, bool) {
+    let mut answers = vec![first.run(transaction)];
+    let began = now();
+    while answers.len() < BATCH_MAX && began.elapsed() < BATCH_TIME_MAX && transaction.goes_on() {
+        match jobs.try_recv() {
+            Ok(Message::Run(job)) => answers.push(job.run(transaction)),
+            Ok(Message::Stop) => return (answers, true),
+            Err(_) => break,
+        }
+    }
+    (answers, false)
 }
 
 // === impl Job ===

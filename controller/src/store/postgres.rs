@@ -18,25 +18,18 @@ pub(super) mod trial;
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use tokio::sync::mpsc;
+use prometheus_client::metrics::histogram::Histogram;
 
 use self::readers::Readers;
 use self::server::Server;
 pub(super) use self::writer::LOCK;
-use super::error::{EngineError, StoreError};
-use super::jobs::{Job, Message};
+use super::error::StoreError;
+use super::jobs::Writes;
 use super::model::AtStart;
 use super::place::PostgresSettings;
 use super::sql::Connection;
 use super::sqlite::{at_start, half_copy, recorded};
-
-/// Writes that wait for the writer at most; more callers wait in line before it.
-const QUEUE_MAX: usize = 4096;
-/// Half a millisecond to 16 seconds: the first bound, the factor to the next, how many.
-const COMMIT_BUCKETS: (f64, f64, u16) = (0.0005, 2.0, 16);
 
 /// What is wrong with how a server is to be reached, as far as that can be said without it.
 pub(crate) fn check(settings: &PostgresSettings) -> Result<(), StoreError> {
@@ -55,12 +48,8 @@ pub(super) fn open_alone(
 /// Handle to the engine; clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Postgres {
-    jobs: mpsc::Sender<Message>,
+    writes: Writes,
     readers: Arc<Readers>,
-    /// Set by [`close`](Self::close): tells a store that was closed from a writer that died.
-    closing: Arc<AtomicBool>,
-    /// How long commits take.
-    commits: Histogram,
 }
 
 // === impl Postgres ===
@@ -80,25 +69,11 @@ impl Postgres {
             })
         };
         let connection = opening.join().map_err(|_| StoreError::Panicked)??;
-        let (start, factor, length) = COMMIT_BUCKETS;
-        let commits = Histogram::new(exponential_buckets(start, factor, length));
-        let measured = commits.clone();
-        let closing = Arc::<AtomicBool>::default();
-        let is_closing = Arc::clone(&closing);
         let writing = server.clone();
-        let (jobs, mut queue) = mpsc::channel(QUEUE_MAX);
-        std::thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn(move || {
-                writer::run((writing, connection), &mut queue, (&measured, &is_closing));
-                drop(queue);
-            })
-            .map_err(|error| StoreError::Engine(EngineError::new(error)))?;
+        let writes = Writes::start(move |queue| writer::run((writing, connection), queue))?;
         Ok(Self {
-            jobs,
+            writes,
             readers: Arc::new(Readers::new(&server)),
-            closing,
-            commits,
         })
     }
 
@@ -107,15 +82,12 @@ impl Postgres {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (job, answer) = Job::new(work);
-        let sent = self.jobs.send(Message::Run(job)).await;
-        sent.map_err(|_| self.gone())?;
-        answer.await.map_err(|_| self.gone())?
+        self.writes.write(work).await
     }
 
     /// How long commits take, seconds.
     pub(super) fn commits(&self) -> Histogram {
-        self.commits.clone()
+        self.writes.commits()
     }
 
     /// The readers, in their lanes.
@@ -137,25 +109,13 @@ impl Postgres {
 
     /// Commits what waits and closes. Later reads and writes are refused.
     pub(super) async fn close(&self) {
-        self.closing.store(true, Ordering::SeqCst);
         self.readers.close();
-        if self.jobs.send(Message::Stop).await.is_ok() {
-            self.jobs.closed().await;
-        }
+        self.writes.close().await;
     }
 
     /// Resolves when the writer is gone, which only happens after [`close`](Self::close) or a defect.
     pub(super) async fn closed(&self) {
-        self.jobs.closed().await;
-    }
-
-    /// Why the writer does not answer.
-    fn gone(&self) -> StoreError {
-        if self.closing.load(Ordering::SeqCst) {
-            StoreError::Closed
-        } else {
-            StoreError::Panicked
-        }
+        self.writes.closed().await;
     }
 }
 

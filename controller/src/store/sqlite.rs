@@ -78,36 +78,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use tokio::sync::mpsc;
+use prometheus_client::metrics::histogram::Histogram;
 
 use self::cost::Allowance;
 use self::readers::Readers;
 use super::error::{EngineError, NotCommitted, StoreError, Trouble};
-use super::jobs::{Job, Message};
+use super::jobs::Writes;
 use super::model::AtStart;
 use super::seal::{RowKey, SealKey};
 use super::sql::Connection;
-
-/// Writes that wait for the writer at most; more callers wait in line before it.
-const QUEUE_MAX: usize = 4096;
-/// Half a millisecond to 16 seconds: the first bound, the factor to the next, how many.
-const COMMIT_BUCKETS: (f64, f64, u16) = (0.0005, 2.0, 16);
 
 /// Handle to the engine; clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Sqlite {
     path: Arc<Path>,
-    jobs: mpsc::Sender<Message>,
+    writes: Writes,
     readers: Arc<Readers>,
-    /// Set by [`close`](Self::close): tells a store that was closed from a writer that died.
-    closing: Arc<AtomicBool>,
     /// Set when the database turns out to be damaged: what is written then may be lost.
     damaged: Arc<AtomicBool>,
     /// The last run did not close it.
     is_unclean: bool,
-    /// How long commits take.
-    commits: Histogram,
 }
 
 /// A connection of whoever uses the database alone.
@@ -147,27 +137,15 @@ impl Sqlite {
                 tracing::warn!(%error, "the write-ahead log stays beside the database");
             }
         }
-        let (start, factor, length) = COMMIT_BUCKETS;
-        let commits = Histogram::new(exponential_buckets(start, factor, length));
-        let measured = commits.clone();
-        let (jobs, mut queue) = mpsc::channel(QUEUE_MAX);
-        std::thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn(move || {
-                writer::run(&connection, &mut queue, &measured);
-                // In this order: whoever waits for the end of the queue finds the database closed.
-                drop(connection);
-                drop(queue);
-            })
-            .map_err(|error| StoreError::Engine(EngineError::new(error)))?;
+        let writes = Writes::start(move |queue| {
+            writer::run(&connection, &mut queue.jobs, &queue.commits);
+        })?;
         Ok(Self {
             path: path.into(),
-            jobs,
+            writes,
             readers: Arc::new(Readers::new(path, key)),
-            closing: Arc::default(),
             damaged: Arc::default(),
             is_unclean,
-            commits,
         })
     }
 
@@ -180,16 +158,13 @@ impl Sqlite {
             let damaged = NotCommitted::Disk(Trouble::Damaged);
             return Err(disk::named(damaged.into(), &self.path));
         }
-        let (job, answer) = Job::new(work);
-        let sent = self.jobs.send(Message::Run(job)).await;
-        sent.map_err(|_| self.gone())?;
-        let written = answer.await.map_err(|_| self.gone())?;
+        let written = self.writes.write(work).await;
         written.map_err(|error| disk::named(error, &self.path))
     }
 
     /// How long commits take, seconds.
     pub(super) fn commits(&self) -> Histogram {
-        self.commits.clone()
+        self.writes.commits()
     }
 
     /// Runs `work` on a connection that can only read.
@@ -251,26 +226,14 @@ impl Sqlite {
     /// Commits what waits, moves the write-ahead log into the database and closes. Later reads and
     /// writes are refused.
     pub(super) async fn close(&self) {
-        self.closing.store(true, Ordering::SeqCst);
         self.readers.close();
-        if self.jobs.send(Message::Stop).await.is_ok() {
-            self.jobs.closed().await;
-        }
+        self.writes.close().await;
     }
 
     /// Resolves when the writer is gone, which only happens after [`close`](Self::close) or a
     /// defect.
     pub(super) async fn closed(&self) {
-        self.jobs.closed().await;
-    }
-
-    /// Why the writer does not answer.
-    fn gone(&self) -> StoreError {
-        if self.closing.load(Ordering::SeqCst) {
-            StoreError::Closed
-        } else {
-            StoreError::Panicked
-        }
+        self.writes.closed().await;
     }
 }
 

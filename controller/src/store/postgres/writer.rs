@@ -16,17 +16,13 @@ use tokio::sync::mpsc;
 use super::server::Server;
 use crate::clock;
 use crate::store::error::{EngineError, NotCommitted, StoreError};
-use crate::store::jobs::{Job, Message, Savepoints};
+use crate::store::jobs::{Job, Message, Queue, Savepoints, gather};
 use crate::store::sql::postgres::{Postgres, is_lost};
 use crate::store::sql::{self, Engine as _, OptionalExtension as _};
 use crate::store::sqlite::health::Health;
 
 /// What all writers of one database take first, and keep until their transaction ends.
 pub(in crate::store) const LOCK: &str = "SELECT pg_advisory_xact_lock(5761823470194522719)";
-/// Writes in one transaction at most: bounds how long the first of them waits for the last.
-const BATCH_MAX: usize = 1024;
-/// And the time they may take together before they are committed: others wait for the lock.
-const BATCH_TIME_MAX: Duration = Duration::from_millis(50);
 /// Before another attempt to connect: the first, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 /// As long as a failover may take, writes wait for it.
@@ -50,11 +46,7 @@ struct Writer<'a> {
 }
 
 /// Serves the queue until it is closed or says stop.
-pub(super) fn run(
-    (server, connection): (Server, Postgres),
-    queue: &mut mpsc::Receiver<Message>,
-    (commits, is_closing): (&Histogram, &AtomicBool),
-) {
+pub(super) fn run((server, connection): (Server, Postgres), queue: &mut Queue) {
     let mut name = [0; 16];
     if getrandom::fill(&mut name).is_err() {
         tracing::error!("the system gives no random numbers: nothing is written");
@@ -67,11 +59,11 @@ pub(super) fn run(
         name: hex::encode(name),
         number: 1,
         health: Health::default(),
-        commits,
-        is_closing,
+        commits: &queue.commits,
+        is_closing: &queue.closing,
     };
-    while let Some(Message::Run(first)) = queue.blocking_recv() {
-        if writer.batch(first, queue) {
+    while let Some(Message::Run(first)) = queue.jobs.blocking_recv() {
+        if writer.batch(first, &mut queue.jobs) {
             break;
         }
     }
@@ -91,23 +83,7 @@ impl Writer<'_> {
                 return false;
             }
         };
-        let mut answers = vec![first.run(&connection)];
-        let mut stop = false;
-        let began = clock::instant();
-        // What ran after the connection is lost would be lost, too.
-        while answers.len() < BATCH_MAX
-            && began.elapsed() < BATCH_TIME_MAX
-            && !connection.is_broken()
-        {
-            match queue.try_recv() {
-                Ok(Message::Run(job)) => answers.push(job.run(&connection)),
-                Ok(Message::Stop) => {
-                    stop = true;
-                    break;
-                }
-                Err(_) => break,
-            }
-        }
+        let (answers, stop) = gather(first, queue, (&connection, clock::instant));
         let asked = clock::instant();
         let committed = self.commit(connection);
         self.commits.observe(asked.elapsed().as_secs_f64());
@@ -249,6 +225,10 @@ impl Savepoints for Postgres {
         } else {
             "ROLLBACK TO job"
         })
+    }
+
+    fn goes_on(&self) -> bool {
+        !self.is_broken()
     }
 }
 

@@ -15,13 +15,8 @@ use super::disk::Files;
 use super::health::{Health, WriteAhead};
 use crate::clock;
 use crate::store::error::{EngineError, NotCommitted, Trouble};
-use crate::store::jobs::{Job, Message, Savepoints};
+use crate::store::jobs::{Job, Message, Savepoints, gather};
 use crate::store::sql;
-
-/// Writes in one transaction at most: bounds how long the first of them waits for the last.
-const BATCH_MAX: usize = 1024;
-/// And the time they may take together before they are committed.
-const BATCH_TIME_MAX: Duration = Duration::from_millis(50);
 
 /// Serves the queue until it is closed or says stop.
 pub(super) fn run(
@@ -67,24 +62,7 @@ impl Writer<'_> {
             first.refuse(cause);
             return false;
         }
-        let mut answers = vec![first.run(self.connection)];
-        let mut stop = false;
-        let began = clock::instant();
-        // Whatever ran after the engine rolled back by itself would be committed alone, so nothing
-        // does.
-        while answers.len() < BATCH_MAX
-            && began.elapsed() < BATCH_TIME_MAX
-            && !self.connection.is_autocommit()
-        {
-            match queue.try_recv() {
-                Ok(Message::Run(job)) => answers.push(job.run(self.connection)),
-                Ok(Message::Stop) => {
-                    stop = true;
-                    break;
-                }
-                Err(_) => break,
-            }
-        }
+        let (answers, stop) = gather(first, queue, (self.connection, clock::instant));
         // Looked at again: what went into a file that was removed meanwhile is not stored.
         let asked = clock::instant();
         let committed = commit(self.connection);
@@ -177,8 +155,8 @@ impl Savepoints for Connection {
     }
 
     fn end(&self, is_kept: bool) -> Result<(), sql::Error> {
-        // The engine may have rolled back everything, the savepoint too.
-        if self.is_autocommit() {
+        // It may have rolled back everything, the savepoint too.
+        if !self.goes_on() {
             return Ok(());
         }
         if !is_kept {
@@ -186,6 +164,11 @@ impl Savepoints for Connection {
         }
         self.prepare_cached("RELEASE job")?.execute([])?;
         Ok(())
+    }
+
+    fn goes_on(&self) -> bool {
+        // The engine rolls back by itself when a disk is full.
+        !self.is_autocommit()
     }
 }
 
