@@ -17,6 +17,8 @@ pub(crate) struct Arena {
     pub(crate) server: Node,
     pub(crate) client: Node,
     pub(crate) target: Target,
+    /// Our agent runs as one process, not as several with few powers each.
+    pub(crate) one_process: bool,
     next_source: Cell<u32>,
     next_node: Cell<u8>,
     _echo: UdpService,
@@ -29,7 +31,7 @@ pub(crate) struct Arena {
 // === impl Arena ===
 
 impl Arena {
-    pub(crate) fn new(postgres: bool) -> anyhow::Result<Self> {
+    pub(crate) fn new(postgres: bool, one_process: bool) -> anyhow::Result<Self> {
         let lab = Lab::new()?;
         let server = lab.node("server", 1)?;
         let client = lab.node("client", 2)?;
@@ -58,6 +60,7 @@ impl Arena {
                 spa_port: harness::SPA_PORT,
                 echo_port: ECHO_PORT,
             },
+            one_process,
             next_source: Cell::new(0),
             next_node: Cell::new(3),
             _echo: echo,

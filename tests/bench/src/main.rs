@@ -61,6 +61,10 @@ struct Args {
     #[arg(long, value_name = "N", default_value_t = 20)]
     users: usize,
 
+    /// Postern's agent as one process (`--no-separation`): what its separation costs
+    #[arg(long)]
+    one_process: bool,
+
     /// E9, E10 and E14 with the database at a PostgreSQL server, which is made for that
     #[arg(long)]
     postgres: bool,
@@ -87,7 +91,7 @@ fn main() -> anyhow::Result<()> {
         args.experiments.is_empty() || args.experiments.iter().any(|wanted| covers(wanted, name))
     };
     let mut report = Report::new(args.json.as_deref())?;
-    let arena = Arena::new(args.postgres)?;
+    let arena = Arena::new(args.postgres, args.one_process)?;
     for server in &servers {
         gate(&arena, *server, &wanted, &mut report)?;
     }

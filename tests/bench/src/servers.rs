@@ -161,6 +161,9 @@ impl Server {
             .arg(access)
             .arg("--state")
             .arg(node.dir.join("state"));
+        if arena.one_process {
+            command.arg("--no-separation");
+        }
         node.start("postern-agent", &mut command)
     }
 
