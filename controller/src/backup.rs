@@ -17,6 +17,8 @@
 mod archive;
 mod check;
 mod manifest;
+#[cfg(test)]
+mod over_postgres;
 mod taken;
 
 use std::collections::BTreeMap;
@@ -34,8 +36,9 @@ pub use self::taken::Taken;
 use crate::clock;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::settings::{InvalidSettings, Settings};
-use crate::store;
 use crate::store::error::StoreError;
+use crate::store::model::Whose;
+use crate::store::{self, Place};
 
 const DATABASE: &str = "controller.db";
 const SETTINGS: &str = "controller.toml";
@@ -125,6 +128,9 @@ pub enum BackupError {
         /// What the store says.
         source: StoreError,
     },
+    /// The same at a server.
+    #[error(transparent)]
+    Server(StoreError),
 }
 
 /// Files that are removed unless they are [`keep`](Self::keep)t.
@@ -166,6 +172,16 @@ impl BackupError {
             DataDirError::file(&path, source).into()
         } else {
             Self::File { path, source }
+        }
+    }
+
+    fn store(place: &Place, source: StoreError) -> Self {
+        match place {
+            Place::File(path) => Self::Database {
+                path: path.clone(),
+                source,
+            },
+            Place::Postgres(_) => Self::Server(source),
         }
     }
 
@@ -405,7 +421,9 @@ pub fn restore(from: &OldArchive, data: &Path, again: bool) -> Result<Archived, 
         source,
     };
     // Whose log it is matters only to what was signed of it, which `check` reads.
-    let examined = store::examine(&dir.database(), &seal, "", &mut |_, _| {}).map_err(failed)?;
+    let place = Place::File(dir.database());
+    let examined = store::examine(&place, &seal, Whose::default(), &mut |_, _| {});
+    let examined = examined.map_err(failed)?;
     if let Some(damage) = examined.damage.first() {
         return Err(BackupError::damaged(
             &from.path,

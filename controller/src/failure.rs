@@ -133,6 +133,7 @@ impl Failure for BackupError {
             | Self::File { .. }
             | Self::Damaged { .. }
             | Self::Taken { .. }
+            | Self::Server(_)
             | Self::Database { .. } => Exit::Refused,
         }
     }
@@ -151,6 +152,7 @@ impl Failure for BackupError {
                     .into(),
             ),
             Self::Database { source, path } => database_hint(source, Some(path)),
+            Self::Server(source) => database_hint(source, None),
             Self::File { .. } | Self::Damaged { .. } | Self::Settings { .. } => None,
         }
     }
@@ -185,7 +187,6 @@ impl Failure for CopyError {
         match self {
             Self::Store(StoreError::Postgres(_)) => Exit::Invalid,
             Self::Store(_)
-            | Self::Runs(_)
             | Self::NotEmpty(_)
             | Self::Foreign(_)
             | Self::NoFleet(_)
@@ -196,16 +197,13 @@ impl Failure for CopyError {
 
     fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
-            Self::Store(error @ StoreError::Unreachable { .. }) => {
-                database_hint(error, None)
-            }
-            Self::Store(error @ (StoreError::Altered { .. } | StoreError::Newer { .. })) => {
-                database_hint(error, None)
-            }
+            Self::Store(
+                error @ (StoreError::Unreachable { .. }
+                | StoreError::Altered { .. }
+                | StoreError::InUse(_)
+                | StoreError::Newer { .. }),
+            ) => database_hint(error, None),
             Self::Store(_) => Some("nothing is lost: the same command goes on where it was".into()),
-            Self::Runs(_) => {
-                Some("stop every controller of the fleet: what they write now would not be in the copy".into())
-            }
             Self::NotEmpty(_) | Self::Foreign(_) => Some(
                 "name an empty database; a controller.db that is no longer used is to be moved away"
                     .into(),
@@ -329,6 +327,10 @@ fn database_hint(error: &StoreError, database: Option<&Path>) -> Option<Cow<'sta
     }
     if let StoreError::HalfCopied = error {
         let hint = "end it with the command that began it, `postern-controller db copy`";
+        return Some(hint.into());
+    }
+    if let StoreError::InUse(_) = error {
+        let hint = "stop every controller of the fleet first, on each of its machines";
         return Some(hint.into());
     }
     if let StoreError::Altered { .. } = error {

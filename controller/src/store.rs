@@ -10,6 +10,8 @@
 //! | `presence` | who is connected to which controller |
 //! | `proof` | what proves the log |
 //! | `sending` | what goes out: records for sinks, numbers, copies |
+//! | `alone` | a database that nobody else uses |
+//! | `snapshot` | a database read as it is at one moment |
 //! | `copying` | a database copied to another place, whichever engine is at either |
 //! | `sql` | one face of SQL, for whatever engine |
 //! | `place`, `engine` | where the database is, and what is there |
@@ -24,6 +26,7 @@
 //! Another engine is another folder beside `sqlite`, and an arm in the enums of `sql`: nothing that a
 //! caller sees changes. The tests in `store/tests.rs` say what an engine must do.
 
+mod alone;
 mod authorities;
 pub(crate) mod copying;
 mod engine;
@@ -39,6 +42,7 @@ mod proof;
 mod questions;
 pub(crate) mod seal;
 mod sending;
+mod snapshot;
 mod sql;
 mod sqlite;
 
@@ -56,6 +60,8 @@ use self::model::{
 };
 pub(crate) use self::place::Place;
 pub(crate) use self::postgres::check as check_postgres;
+#[cfg(test)]
+pub(crate) use self::postgres::trial;
 pub(crate) use self::proof::ProofPage;
 use self::seal::SealKey;
 pub(crate) use self::sending::{
@@ -80,14 +86,14 @@ impl Store {
         Ok(Self {
             engine: Engine::open(place, &seal)?,
             seal: Arc::new(seal),
-            run_key: meta::RUN.into(),
+            run_key: meta::run_key(None).into(),
         })
     }
 
     /// The same for the controller of this name, which is one of several over one database.
     pub(crate) fn of_controller(self, name: &str) -> Self {
         Self {
-            run_key: format!("{}{name}", meta::RUN_OF).into(),
+            run_key: meta::run_key(Some(name)).into(),
             ..self
         }
     }

@@ -56,11 +56,14 @@ pub(super) async fn newer(store: &Store, kept: Option<&Kept>) -> Result<Option<K
     let Some(shared) = store.shared_authority().await? else {
         return Ok(None);
     };
-    let follows = shared
-        .states
-        .split_last()
-        .is_some_and(|(_, before)| before.contains(&state));
+    let follows = follows(&shared.states, Some(&state));
     Ok(if follows { of(&shared) } else { None })
+}
+
+/// Whether the last of these states follows this one.
+pub(crate) fn follows(states: &[String], state: Option<&str>) -> bool {
+    let before = states.split_last().map(|(_, before)| before);
+    before.is_some_and(|before| before.iter().any(|it| Some(it.as_str()) == state))
 }
 
 /// What is shared, where it was changed after this was: the database was put back to before both, and another

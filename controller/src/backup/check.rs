@@ -1,5 +1,7 @@
 //! Whether a controller's directory, or an archive, is sound.
 
+mod server;
+
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -10,11 +12,11 @@ use super::{BackupError, Drafts, OldArchive, unpack};
 use crate::authority;
 use crate::ca::{Authority, Credentials};
 use crate::clock;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, DataDirError};
 use crate::random::random;
 use crate::settings::Settings;
-use crate::store;
-use crate::store::model::Examined;
+use crate::store::model::{Examined, Whose};
+use crate::store::{self, Place};
 
 /// The finding that tells whether a database is the one that its directory had last.
 const LAST_RUN: &str = "last run";
@@ -33,6 +35,8 @@ pub struct Finding {
     pub what: &'static str,
     /// Whether it is sound.
     pub is_sound: bool,
+    /// It is sound, and to be thought of nevertheless.
+    pub is_warning: bool,
     /// What is so, or what is wrong, in words.
     pub detail: String,
 }
@@ -49,6 +53,8 @@ impl Finding {
             DRAFTS | ROTATION => "`postern-controller serve` ends what was killed",
             SEAL_KEY => "put back the seal.key of this database, which is in every backup of it",
             SEARCHES => "`postern-controller check --rebuild`",
+            server::CLOCK => "set the clocks right",
+            server::STRANGERS => "ask who made them, and drop them",
             ROWS => "do what is said of each row; if more than that may have been changed, restore a backup of before",
             _ => "`postern-controller restore` makes a new directory of a backup",
         })
@@ -83,12 +89,33 @@ pub fn check(data: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<Find
     };
     let settings = dir.read_settings().ok();
     let settings = settings.and_then(|text| Settings::parse(&text).ok());
-    let fleet = settings.map(|settings| settings.fleet).unwrap_or_default();
-    match store::examine(&dir.existing_database()?, &seal, &fleet, progress) {
+    let place = match place(&dir, settings.as_ref()) {
+        // Where it is at the server, the settings do not say well.
+        Err(BackupError::DataDir(DataDirError::Elsewhere(_))) => return Ok(findings),
+        place => place?,
+    };
+    let name = dir.name()?;
+    let whose = Whose {
+        fleet: settings.as_ref().map_or("", |it| it.fleet.as_str()),
+        controller: name.as_deref().filter(|_| is_at_server(&place)),
+    };
+    match store::examine(&place, &seal, whose, progress) {
         Ok(examined) => database(&dir, &examined, &mut findings)?,
         Err(error) => findings.push(wrong("database", program::one_line(&error).to_string())),
     }
     Ok(findings)
+}
+
+/// Where the database of a directory is.
+fn place(dir: &DataDir, settings: Option<&Settings>) -> Result<Place, BackupError> {
+    match settings.and_then(|settings| settings.database.clone()) {
+        Some(database) => Ok(Place::Postgres(database.under(dir.path()))),
+        None => Ok(Place::File(dir.existing_database()?)),
+    }
+}
+
+const fn is_at_server(place: &Place) -> bool {
+    matches!(place, Place::Postgres(_))
 }
 
 /// Makes anew all that searches find records by, out of the records themselves. The controller must not
@@ -103,9 +130,10 @@ pub fn rebuild_searches(
 ) -> Result<u64, BackupError> {
     let dir = DataDir::open(data)?;
     let _lock = dir.lock()?;
-    let path = dir.existing_database()?;
-    let rebuilt = store::rebuild_searches(&path, progress);
-    rebuilt.map_err(|source| BackupError::Database { path, source })
+    let settings = Settings::parse(&dir.read_settings()?).ok();
+    let place = place(&dir, settings.as_ref())?;
+    let rebuilt = store::rebuild_searches(&place, &dir.seal_key()?, progress);
+    rebuilt.map_err(|source| BackupError::store(&place, source))
 }
 
 /// Looks whether an archive is whole, its files are those that were packed, and what is in them is
@@ -278,7 +306,15 @@ fn database(
         findings.push(wrong("database", examined.damage.join("; ")));
         return Ok(());
     }
-    findings.push(sound("database", "every page and reference is sound"));
+    if let Some(facts) = &examined.server {
+        findings.extend(server::findings(facts));
+        if examined.schema == 0 {
+            findings.push(wrong("database", "it holds no fleet"));
+            return Ok(());
+        }
+    } else {
+        findings.push(sound("database", "every page and reference is sound"));
+    }
     if let Err(error) = store::is_known(examined) {
         findings.push(wrong("schema", error.to_string()));
         return Ok(());
@@ -349,9 +385,16 @@ fn sealed(examined: &Examined) -> [Finding; 2] {
 fn authority_file(dir: &DataDir, examined: &Examined) -> Option<Finding> {
     let kept = dir.authority().ok()?;
     let known = authority::look_at(dir, examined.authority_states.as_ref()?, kept.as_ref());
-    known
-        .err()
-        .map(|error| wrong("authority file", program::one_line(&error).to_string()))
+    let error = known.err()?;
+    let state = kept.map(|kept| kept.state());
+    if authority::shared::follows(&examined.shared_authorities, state.as_deref()) {
+        let detail = "another controller has changed the authorities; a start here follows";
+        return Some(sound("authority file", detail));
+    }
+    Some(wrong(
+        "authority file",
+        program::one_line(&error).to_string(),
+    ))
 }
 
 /// The key that signs, and how many it had before.
@@ -405,7 +448,15 @@ fn sound(what: &'static str, detail: impl Into<String>) -> Finding {
     Finding {
         what,
         is_sound: true,
+        is_warning: false,
         detail: detail.into(),
+    }
+}
+
+fn doubtful(what: &'static str, detail: impl Into<String>) -> Finding {
+    Finding {
+        is_warning: true,
+        ..sound(what, detail)
     }
 }
 

@@ -69,10 +69,10 @@ pub(crate) struct MoveArgs {
 
 /// Check that a controller's directory, or a backup, is sound
 ///
-/// Reads everything: settings, authority, certificate, every page of the database, its schema, the
-/// chains of the log, whether each record is found by what it says, and whether the key opens what is
+/// Reads everything: settings, authority, certificate, every page of the database, or how its PostgreSQL server
+/// is set up, its schema, the chains of the log, whether each record is found by what it says, and whether the key opens what is
 /// sealed. Nothing is changed; the controller may be serving. `--rebuild` makes what records are found by
-/// anew out of the records, with the controller stopped, and checks then. A backup is unpacked for that, into a directory under $TMPDIR that goes again. Exit code 1 when something is not sound. JSON fields: what, sound, detail.
+/// anew out of the records, with the controller stopped, and checks then. A backup is unpacked for that, into a directory under $TMPDIR that goes again. Exit code 1 when something is not sound; `warn` is not that. JSON fields: what, sound, warning, detail, remedy.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -220,14 +220,21 @@ fn line(finding: &Finding, json: bool) -> String {
     let Finding {
         what,
         is_sound,
+        is_warning,
         detail,
     } = finding;
     if json {
         let remedy = finding.remedy();
-        return json!({ "what": what, "sound": is_sound, "detail": detail, "remedy": remedy })
-            .to_string();
+        return json!({
+            "what": what, "sound": is_sound, "warning": is_warning, "detail": detail, "remedy": remedy,
+        })
+        .to_string();
     }
-    let verdict = if *is_sound { "ok  " } else { "FAIL" };
+    let verdict = match (is_sound, is_warning) {
+        (false, _) => "FAIL",
+        (true, true) => "warn",
+        (true, false) => "ok  ",
+    };
     format!("{verdict}  {what}: {detail}")
 }
 

@@ -67,7 +67,11 @@ impl Store {
     }
 }
 
-fn shared(connection: &Connection, seal: &SealKey) -> Result<Option<SharedAuthority>, StoreError> {
+/// See [`Store::shared_authority`].
+pub(super) fn shared(
+    connection: &Connection,
+    seal: &SealKey,
+) -> Result<Option<SharedAuthority>, StoreError> {
     let Some(sealed) = meta::shared_authority(connection)? else {
         return Ok(None);
     };

@@ -11,20 +11,17 @@
 
 mod tables;
 
-use std::time::Duration;
-
 use sha2::{Digest as _, Sha256};
 
 use self::tables::{Table, add, read, written};
 use super::Place;
+use super::alone::Alone;
 use super::error::StoreError;
 use super::model::Examined;
-use super::postgres;
 use super::seal::SealKey;
-use super::sql::postgres::Postgres;
 use super::sql::{Connection, Dialect, OptionalExtension as _, Value, params};
 use super::sqlite::half_copy::is_half;
-use super::sqlite::{self, backup, meta, rows, schema};
+use super::sqlite::{backup, meta, rows};
 
 /// Rows that are copied in one transaction, and read at once.
 pub(crate) const ROWS: usize = 1_000;
@@ -33,8 +30,6 @@ const POSITIONS: &str =
     "CREATE TABLE db_copy (name text PRIMARY KEY, position text NOT NULL, copied bigint NOT NULL)";
 /// The name of what says which database is copied.
 const SOURCE: &str = "";
-/// A server takes a moment to notice that somebody has gone: how often it is asked, and after which pause.
-const GOING: (u32, Duration) = (30, Duration::from_millis(100));
 
 /// What is to be copied.
 #[derive(Clone, Copy, Debug)]
@@ -77,9 +72,6 @@ pub enum CopyError {
     /// A database.
     #[error("cannot copy the database")]
     Store(#[from] StoreError),
-    /// What it writes would not be in the copy.
-    #[error("a controller uses the database at {0}")]
-    Runs(String),
     /// Nothing is copied over a fleet.
     #[error("the database at {0} is not empty; nothing in it was changed")]
     NotEmpty(String),
@@ -97,12 +89,6 @@ pub enum CopyError {
     Log(String),
 }
 
-/// One end of a copy.
-enum Side {
-    Sqlite(sqlite::Alone),
-    Postgres(Postgres),
-}
-
 /// Which database it is, and in which state.
 #[derive(Debug, Eq, PartialEq)]
 struct Identity {
@@ -115,7 +101,7 @@ type Progress<'p> = dyn FnMut(&CopyStep<'_>) + 'p;
 /// Copies, or goes on with a copy; not in a task.
 pub(crate) fn copy(of: Copying<'_>, progress: &mut Progress<'_>) -> Result<Copied, CopyError> {
     let tables = tables::all()?;
-    let source = Side::open(of.from, of.seal)?;
+    let source = Alone::open(of.from, of.seal)?;
     source.freeze()?;
     let from = source.sql();
     let Some(identity) = identity(from)? else {
@@ -127,7 +113,7 @@ pub(crate) fn copy(of: Copying<'_>, progress: &mut Progress<'_>) -> Result<Copie
     {
         return Err(StoreError::Altered { table, row }.into());
     }
-    let target = Side::open(of.to, of.seal)?;
+    let target = Alone::open(of.to, of.seal)?;
     let to = target.sql();
     let is_whole = !is_half(to)? && self::identity(to)?.as_ref() == Some(&identity);
     let mut is_resumed = is_whole;
@@ -161,7 +147,7 @@ pub(crate) fn copy(of: Copying<'_>, progress: &mut Progress<'_>) -> Result<Copie
 
 /// Makes the target one that this source may be copied to; says whether half of it is there.
 fn begin(
-    target: &Side,
+    target: &Alone,
     tables: &[Table],
     (identity, place): (&Identity, &Place),
 ) -> Result<bool, CopyError> {
@@ -216,8 +202,8 @@ fn note(to: &Connection, name: &str, (position, copied): (&str, u64)) -> Result<
 }
 
 fn copy_table(
-    source: &Side,
-    target: &Side,
+    source: &Alone,
+    target: &Alone,
     table: &Table,
     (rows, progress): (usize, &mut Progress<'_>),
 ) -> Result<(), StoreError> {
@@ -328,95 +314,6 @@ fn identity(connection: &Connection) -> Result<Option<Identity>, StoreError> {
     }
     let state = hex::encode(state.finalize());
     Ok(fleet.map(|fleet| Identity { fleet, state }))
-}
-
-// === impl Side ===
-
-impl Side {
-    /// Opens it with the newest schema, and makes sure that nobody else uses it.
-    fn open(place: &Place, seal: &SealKey) -> Result<Self, CopyError> {
-        let side = match place {
-            Place::File(path) => Self::Sqlite(sqlite::open_alone(path, &seal.row_key())?),
-            Place::Postgres(settings) => Self::Postgres(postgres::open_alone(settings)?),
-        };
-        side.is_alone(place)?;
-        let found: u32 = match &side {
-            Self::Sqlite(connection) => schema::version(connection)?,
-            Self::Postgres(connection) => {
-                let connection: &Connection = connection;
-                let newest = "SELECT max(schema) FROM schema_version";
-                let found = connection.query_row(newest, [], |row| row.get(0));
-                found.map_err(StoreError::from)?
-            }
-        };
-        if found != schema::SCHEMA {
-            let newer = StoreError::Newer {
-                found,
-                known: schema::SCHEMA,
-                written_by: String::new(),
-            };
-            return Err(newer.into());
-        }
-        Ok(side)
-    }
-
-    fn sql(&self) -> &Connection {
-        match self {
-            Self::Sqlite(connection) => connection,
-            Self::Postgres(connection) => connection,
-        }
-    }
-
-    /// Begins to read it as it is now, and keeps others from writing until this is dropped.
-    fn freeze(&self) -> Result<(), StoreError> {
-        let connection = self.sql();
-        match self {
-            Self::Sqlite(_) => connection.execute_batch("BEGIN")?,
-            Self::Postgres(_) => {
-                // Of the session, not of a transaction: it is there before the snapshot is.
-                connection.execute_batch(&postgres::LOCK.replace("_xact", ""))?;
-                connection.execute_batch("SET idle_in_transaction_session_timeout = 0")?;
-                connection.execute_batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Nobody else is there. Of a file the lock of its directory says so.
-    fn is_alone(&self, place: &Place) -> Result<(), CopyError> {
-        let Self::Postgres(connection) = self else {
-            return Ok(());
-        };
-        let connection: &Connection = connection;
-        let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-                      AND application_name = 'postern-controller' AND pid <> pg_backend_pid()";
-        let (tries, pause) = GOING;
-        for _ in 0..tries {
-            let found = connection.query_row(others, [], |row| row.get::<_, i64>(0));
-            if found.map_err(StoreError::from)? == 0 {
-                return Ok(());
-            }
-            std::thread::sleep(pause);
-        }
-        Err(CopyError::Runs(place.to_string()))
-    }
-
-    /// Does something in one transaction.
-    fn within(
-        &self,
-        work: impl FnOnce(&Connection) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        let connection = self.sql();
-        match self {
-            Self::Sqlite(_) => connection.execute_batch("BEGIN IMMEDIATE")?,
-            Self::Postgres(_) => {
-                connection.execute_batch(&format!("BEGIN; {}", postgres::LOCK))?;
-            }
-        }
-        // Where it fails the connection goes, and what it did with it.
-        work(connection)?;
-        Ok(connection.execute_batch("COMMIT")?)
-    }
 }
 
 #[cfg(test)]

@@ -70,6 +70,9 @@ pub enum StoreError {
     /// `db copy` was killed, and goes on when it is told to.
     #[error("the database is half a copy of another")]
     HalfCopied,
+    /// What is to be done is done with every controller stopped.
+    #[error("a controller uses the database at {0}")]
+    InUse(String),
     /// It was told to close.
     #[error("the store is closed")]
     Closed,

@@ -6,8 +6,8 @@ use std::path::Path;
 use fleet::{Event, EventKind, Role};
 
 use super::model::{
-    AfterRestore, ApplyOutcome, Change, EnrollOutcome, Enrolment, Invitation, Member, MemberKey,
-    NewMember, NewPolicy, Origin, Scope, Whom,
+    AfterRestore, ApplyOutcome, Change, EnrollOutcome, Enrolment, Examined, Invitation, Member,
+    MemberKey, NewMember, NewPolicy, Origin, Scope, Whom, Whose,
 };
 use super::postgres::trial;
 use super::seal::SealKey;
@@ -36,6 +36,43 @@ pub(crate) fn place(dir: &Path) -> (Place, bool) {
     let path = dir.join("controller.db");
     let is_new = !path.exists();
     (path.into(), is_new)
+}
+
+/// Changes the database of `dir` as somebody does who is not the controller; how many rows the last of the
+/// statements has changed.
+pub(crate) fn edit(dir: &Path, sql: &str) -> u64 {
+    if let Some(changed) = trial::edit(dir, sql) {
+        return changed;
+    }
+    let editor = rusqlite::Connection::open(dir.join("controller.db")).unwrap();
+    editor.execute_batch(sql).unwrap();
+    editor.changes()
+}
+
+/// What reading the whole database of `dir` finds.
+pub(crate) fn examined(dir: &Path) -> Examined {
+    let (place, _) = place(dir);
+    // The driver of PostgreSQL is a runtime, which cannot be in another.
+    let examining = std::thread::spawn(move || {
+        let whose = Whose {
+            fleet: "prod",
+            controller: None,
+        };
+        super::examine(&place, &SealKey::new(&[7; 32]), whose, &mut |_, _| {}).unwrap()
+    });
+    examining.join().unwrap()
+}
+
+/// Makes anew what records of the database of `dir` are searched by.
+pub(crate) fn rebuild_searches(dir: &Path) -> u64 {
+    let (place, _) = place(dir);
+    let rebuilding = std::thread::spawn(move || {
+        let mut told = 0;
+        let seal = SealKey::new(&[7; 32]);
+        super::rebuild_searches(&place, &seal, &mut |done, _| told = done).unwrap();
+        told
+    });
+    rebuilding.join().unwrap()
 }
 
 pub(crate) fn event(kind: EventKind, reason: &str) -> Event {

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `server` | how a connection is opened: hosts, TLS, password |
+//! | `look` | what a server says of itself, for `check` |
 //! | `migrations` | the schema, one step after another |
 //! | `writer` | one thread, one transaction for everything that waits; the writers of all controllers are one |
 //! | `readers` | connections that only read, in lanes |
@@ -10,14 +11,16 @@
 //! The SQL of each resource stands beside SQLite's engine and is the same. What SQLite's engine does
 //! about its file (is it there, is it whole, is there room) a server does itself.
 
+mod look;
 mod migrations;
 mod readers;
 mod server;
 #[cfg(test)]
-pub(super) mod trial;
+pub(crate) mod trial;
 mod writer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus_client::metrics::histogram::Histogram;
 
@@ -26,10 +29,12 @@ use self::server::Server;
 pub(super) use self::writer::LOCK;
 use super::error::StoreError;
 use super::jobs::Writes;
-use super::model::AtStart;
-use super::place::PostgresSettings;
+use super::model::{AtStart, Examined, Whose};
+use super::place::{Place, PostgresSettings};
+use super::seal::SealKey;
+use super::snapshot::Snapshot;
 use super::sql::Connection;
-use super::sqlite::{at_start, half_copy, recorded};
+use super::sqlite::{at_start, backup, half_copy, recorded};
 
 /// What is wrong with how a server is to be reached, as far as that can be said without it.
 pub(crate) fn check(settings: &PostgresSettings) -> Result<(), StoreError> {
@@ -43,6 +48,43 @@ pub(super) fn open_alone(
     let connection = Server::of(settings)?.to_write()?;
     migrations::bring_up_to_date(&connection)?;
     Ok(connection)
+}
+
+/// A connection that only reads, for as long as that takes; nothing is made. Not in a task.
+pub(super) fn open_reading(
+    settings: &PostgresSettings,
+) -> Result<super::sql::postgres::Postgres, StoreError> {
+    Server::of(settings)?.to_read(Duration::ZERO)
+}
+
+/// The number of the schema; 0 where there is none.
+pub(super) fn schema(connection: &Connection) -> Result<u32, StoreError> {
+    let is_there = "SELECT count(*) FROM pg_class WHERE oid = to_regclass('schema_version')";
+    if connection.query_row(is_there, [], |row| row.get::<_, i64>(0))? == 0 {
+        return Ok(0);
+    }
+    let newest = "SELECT coalesce(max(schema), 0) FROM schema_version";
+    Ok(connection.query_row(newest, [], |row| row.get(0))?)
+}
+
+/// Reads the whole database, whether it is in use or not. Nothing is changed. Not in a task.
+pub(super) fn examine(
+    place: &Place,
+    seal: &SealKey,
+    whose: Whose<'_>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Examined, StoreError> {
+    let snapshot = Snapshot::begin(place, seal)?;
+    let connection = snapshot.sql();
+    let mut examined = Examined {
+        server: Some(look::look(connection)?),
+        schema: snapshot.schema()?,
+        ..Examined::default()
+    };
+    if examined.schema > 0 {
+        backup::look_over((connection, seal), whose, (&mut examined, progress))?;
+    }
+    Ok(examined)
 }
 
 /// Handle to the engine; clones share it.

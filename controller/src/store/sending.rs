@@ -5,12 +5,13 @@ use std::path::Path;
 use fleet::Event;
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::Store;
+use super::alone::Alone;
 use super::error::StoreError;
-use super::model::{Examined, LogRow, Resealed, SinkCursor};
+use super::model::{Examined, LogRow, Resealed, SinkCursor, Whose};
 use super::seal::{KEY_LEN, SealKey};
 pub(crate) use super::sqlite::schema::SCHEMA;
 use super::sqlite::{backup, connection, resealing, searched, sinks};
+use super::{Place, Store, postgres};
 
 /// Records, and how far they are sent on.
 impl Store {
@@ -114,24 +115,28 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<u32, StoreError> {
     backup::copy_file(from, to)
 }
 
-/// Reads the whole database in a file, whether it is in use or not. Nothing is changed. `progress` hears
-/// how many records were read, of how many.
+/// Reads the whole database, whether it is in use or not. Nothing is changed. `progress` hears
+/// how many records were read, of how many. Not in a task.
 pub(crate) fn examine(
-    path: &Path,
+    place: &Place,
     seal: &SealKey,
-    fleet: &str,
+    whose: Whose<'_>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Examined, StoreError> {
-    backup::examine(path, seal, fleet, progress)
+    match place {
+        Place::File(path) => backup::examine(path, seal, whose, progress),
+        Place::Postgres(_) => postgres::examine(place, seal, whose, progress),
+    }
 }
 
 /// Makes anew what records are searched by, and gives how many records there are. Nobody else may use
-/// the database.
+/// the database. Not in a task.
 pub(crate) fn rebuild_searches(
-    path: &Path,
+    place: &Place,
+    seal: &SealKey,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<u64, StoreError> {
-    searched::rebuild_all(path, progress)
+    searched::rebuild_all(&Alone::open(place, seal)?, progress)
 }
 
 /// Seals everything in the database at `path` that is sealed under the key `old` under `new`, in one

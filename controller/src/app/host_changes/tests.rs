@@ -251,13 +251,11 @@ async fn the_logs_chain_is_unbroken_however_hosts_are_renamed_and_a_forged_name_
     let examined = fleet.examined();
 
     assert_eq!(examined.log.first(), None);
-    let forging = rusqlite::Connection::open(fleet.database()).unwrap();
-    let forged = forging.execute(
+    let forged = fleet.edit(
         "UPDATE events SET host = (SELECT id FROM event_hosts WHERE name = 'web-2')
          WHERE host = (SELECT id FROM event_hosts WHERE name = 'www')",
-        [],
     );
-    assert_eq!(forged.unwrap(), 2);
+    assert_eq!(forged, 2);
     assert_eq!(fleet.examined().log.faults_count, 2);
 }
 

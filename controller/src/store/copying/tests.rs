@@ -327,7 +327,12 @@ fn half_a_copy_of_another_fleet_and_a_source_that_is_used_are_refused_and_one_th
     std::fs::rename(ours.path().join("controller.db"), parked).unwrap();
     let used = copy_to(&ours, None);
     assert!(
-        matches!(used, Err(DatabaseCopyError::Copy(CopyError::Runs(_)))),
+        matches!(
+            used,
+            Err(DatabaseCopyError::Copy(CopyError::Store(
+                StoreError::InUse(_)
+            )))
+        ),
         "{used:?}"
     );
     runtime.block_on(other.close());

@@ -2,11 +2,22 @@
 
 use fleet::audit::Verdict;
 
-use super::AuthorityStates;
+use super::{AuthorityStates, ServerFacts};
+
+/// Whose database it is thought to be.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Whose<'a> {
+    /// The fleet's name.
+    pub(crate) fleet: &'a str,
+    /// The controller's own name, where it is one of several.
+    pub(crate) controller: Option<&'a str>,
+}
 
 /// What is so, and what is wrong.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Examined {
+    /// What its server says of itself; `None` of a file.
+    pub(crate) server: Option<ServerFacts>,
     /// Number of its schema.
     pub(crate) schema: u32,
     /// The version of the program that brought it to its schema; empty for one that does not say.
@@ -15,6 +26,9 @@ pub(crate) struct Examined {
     pub(crate) run: Option<String>,
     /// What it knows of the file that holds the authorities; `None` where something else has written that.
     pub(crate) authority_states: Option<AuthorityStates>,
+    /// The states of the authorities that several controllers have from here, the oldest first; empty where they
+    /// have none from here.
+    pub(crate) shared_authorities: Vec<String>,
     /// What the engine says is wrong; then, and where the schema is another, nothing more was read.
     pub(crate) damage: Vec<String>,
     /// No row of it was written under the seal key of the directory: nothing that is sealed can be read.

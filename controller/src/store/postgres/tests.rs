@@ -7,13 +7,10 @@ use super::trial::Trial;
 use crate::store::sqlite::migrations as of_sqlite;
 
 /// Tests of what is SQLite's alone.
-const OF_SQLITE: [&str; 11] = [
+const OF_SQLITE: [&str; 9] = [
     "a_policys_text_is_not_in_the_files_of_the_store",
     // `seal-key rotate` knows files only.
     "a_pass_that_was_given_before_the_seal_key_was_rotated_is_ours_for_many_rotations",
-    // `check` does.
-    "the_logs_chain_is_unbroken_however_hosts_are_renamed_and_a_forged_name_still_breaks_it",
-    "noise_goes_after_30_days_and_grants_after_400_and_the_rest_is_proven",
     // Whoever has the file changes it behind the controller's back.
     "nothing_of_what_retention_has_emptied_is_found_by_anything",
     "a_record_that_somebody_else_empties_is_found_beside_what_retention_has_emptied",

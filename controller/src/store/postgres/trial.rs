@@ -21,7 +21,7 @@ const SOCKET: &str = "POSTERN_TEST_POSTGRES";
 const KNOWN: &str = "database";
 
 /// A server that ends when this is dropped, or its process dies.
-pub(in crate::store) struct Trial {
+pub(crate) struct Trial {
     /// Its directory, and that of its socket.
     dir: TempDir,
     name: &'static str,
@@ -32,7 +32,7 @@ pub(in crate::store) struct Trial {
 
 impl Trial {
     /// Makes and starts one; `settings` are lines of postgresql.conf.
-    pub(in crate::store) fn start(settings: &str) -> Self {
+    pub(crate) fn start(settings: &str) -> Self {
         let dir = TempDir::with_prefix_in("pg", "/tmp").unwrap();
         if nix::unistd::geteuid().is_root() {
             run(Command::new("chown").arg("postgres").arg(dir.path()));
@@ -55,7 +55,7 @@ impl Trial {
     }
 
     /// A standby of it that a commit waits for.
-    pub(in crate::store) fn standby(&self) -> Self {
+    pub(crate) fn standby(&self) -> Self {
         let dir = TempDir::with_prefix_in("pg", "/tmp").unwrap();
         if nix::unistd::geteuid().is_root() {
             run(Command::new("chown").arg("postgres").arg(dir.path()));
@@ -91,19 +91,19 @@ impl Trial {
     }
 
     /// Makes of a standby what takes writes.
-    pub(in crate::store) fn promote(&self) {
+    pub(crate) fn promote(&self) {
         self.sql("postgres", "SELECT pg_promote()");
     }
 
     /// Adds lines to its configuration.
-    pub(in crate::store) fn configure(&self, lines: &str) {
+    pub(crate) fn configure(&self, lines: &str) {
         let path = self.data().join("postgresql.conf");
         let before = std::fs::read_to_string(&path).unwrap();
         std::fs::write(path, format!("{before}\n{lines}\n")).unwrap();
     }
 
     /// Whoever comes over a network has to say a password.
-    pub(in crate::store) fn only_with_password(&self) {
+    pub(crate) fn only_with_password(&self) {
         let path = self.data().join("pg_hba.conf");
         let before = std::fs::read_to_string(&path).unwrap();
         std::fs::write(
@@ -114,7 +114,7 @@ impl Trial {
     }
 
     /// Starts it, and waits until it answers.
-    pub(in crate::store) fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         let began = crate::clock::instant();
         while self.try_sql("postgres", "SELECT 1").is_err() {
             assert!(began.elapsed() < START_MAX, "PostgreSQL does not answer");
@@ -139,7 +139,7 @@ impl Trial {
     }
 
     /// Ends it, and with SIGKILL all that it has started, as a failing machine does.
-    pub(in crate::store) fn kill(&mut self, signal: Signal) {
+    pub(crate) fn kill(&mut self, signal: Signal) {
         let Some(mut server) = self.server.take() else {
             return;
         };
@@ -160,7 +160,7 @@ impl Trial {
     }
 
     /// The directory of its socket.
-    pub(in crate::store) fn socket(&self) -> &Path {
+    pub(crate) fn socket(&self) -> &Path {
         self.dir.path()
     }
 
@@ -170,12 +170,12 @@ impl Trial {
     }
 
     /// Runs statements in a database. Not in a task.
-    pub(in crate::store) fn sql(&self, database: &str, sql: &str) {
+    pub(crate) fn sql(&self, database: &str, sql: &str) {
         self.try_sql(database, sql).unwrap();
     }
 
     /// The number that a query gives. Not in a task.
-    pub(in crate::store) fn count(&self, sql: &str) -> usize {
+    pub(crate) fn count(&self, sql: &str) -> usize {
         let at = address(self.socket(), "postgres");
         let mut client = postgres::Client::connect(&at, postgres::NoTls).unwrap();
         let count: i64 = client.query_one(sql, &[]).unwrap().get(0);
@@ -183,12 +183,12 @@ impl Trial {
     }
 
     /// How its database of this name is reached.
-    pub(in crate::store) fn settings(&self, database: &str) -> PostgresSettings {
+    pub(crate) fn settings(&self, database: &str) -> PostgresSettings {
         settings(self.socket(), database)
     }
 
     /// What tells child processes of this server.
-    pub(in crate::store) fn for_children(&self) -> (&'static str, PathBuf) {
+    pub(crate) fn for_children(&self) -> (&'static str, PathBuf) {
         (SOCKET, self.socket().to_owned())
     }
 }
@@ -201,7 +201,7 @@ impl Drop for Trial {
 
 /// What stands for a directory of a test, where it is to be PostgreSQL's: a schema, which costs a tenth of
 /// a database; made when it is not there, and whether it was.
-pub(in crate::store) fn database_in(dir: &Path) -> Option<(PostgresSettings, bool)> {
+pub(crate) fn database_in(dir: &Path) -> Option<(PostgresSettings, bool)> {
     let socket = PathBuf::from(std::env::var_os(SOCKET)?);
     let known = dir.join(KNOWN);
     let is_new = !known.exists();
@@ -225,7 +225,7 @@ pub(in crate::store) fn database_in(dir: &Path) -> Option<(PostgresSettings, boo
 
 /// Copies what stands for one directory to another, as a backup does; false where it is none of
 /// PostgreSQL's.
-pub(in crate::store) fn copy(from: &Path, to: &Path) -> bool {
+pub(crate) fn copy(from: &Path, to: &Path) -> bool {
     let Some(socket) = std::env::var_os(SOCKET) else {
         return false;
     };
@@ -249,6 +249,22 @@ pub(in crate::store) fn copy(from: &Path, to: &Path) -> bool {
         .stdin(std::fs::File::open(file).unwrap()));
     std::fs::write(to.join(KNOWN), format!("{copy} {schema}")).unwrap();
     true
+}
+
+/// Runs statements as somebody who has the password does, in what stands for a directory; how many rows the
+/// last has changed.
+pub(crate) fn edit(dir: &Path, sql: &str) -> Option<u64> {
+    let (settings, _) = database_in(dir)?;
+    let sql = sql.to_owned();
+    let editing = std::thread::spawn(move || {
+        let mut client = postgres::Client::connect(&settings.url, postgres::NoTls).unwrap();
+        let mut changed = 0;
+        for statement in sql.split(';').filter(|it| !it.trim().is_empty()) {
+            changed = client.execute(statement, &[]).unwrap();
+        }
+        changed
+    });
+    Some(editing.join().unwrap())
 }
 
 /// Database and schema.

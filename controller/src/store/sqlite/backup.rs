@@ -9,8 +9,9 @@ use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
 use super::{checkpoints, connection, meta, policies, proof, rows, schema, searched, served};
+use crate::store::authorities;
 use crate::store::error::StoreError;
-use crate::store::model::Examined;
+use crate::store::model::{Examined, Whose};
 use crate::store::seal::SealKey;
 
 /// All pages in one step: one reading, so that the copy is of one moment and no writer can make it
@@ -69,23 +70,18 @@ fn fill(from: &Connection, to: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Reads the whole database: pages, references, the chains of the log, and whether `seal` opens what
+/// Reads the whole database in a file: pages, references, the chains of the log, and whether `seal` opens what
 /// is sealed. Nothing is changed.
 pub(in crate::store) fn examine(
     path: &Path,
     seal: &SealKey,
-    fleet: &str,
+    whose: Whose<'_>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Examined, StoreError> {
     let connection = connection::reading(path)?;
     rows::reading(&connection, &seal.row_key())?;
     let mut examined = Examined {
         schema: schema::version(&connection)?,
-        // What a later version keeps elsewhere is not known.
-        written_by: meta::oldest_program(&connection)
-            .ok()
-            .flatten()
-            .map_or_else(String::new, |(_, written_by)| written_by),
         ..Examined::default()
     };
     let pages = format!("PRAGMA integrity_check({FAULTS_MAX})");
@@ -94,24 +90,50 @@ pub(in crate::store) fn examine(
     let strays = "SELECT DISTINCT 'rows of ' || \"table\" || ' name what is not in ' || parent
                   FROM pragma_foreign_key_check";
     examined.damage.extend(strings(&connection, strays)?);
+    look_over((&connection, seal), whose, (&mut examined, progress))?;
+    Ok(examined)
+}
+
+/// Reads what is in it, whichever engine it is of, where nothing was found damaged and the schema is ours.
+pub(in crate::store) fn look_over(
+    (connection, seal): (&crate::store::sql::Connection, &SealKey),
+    whose: Whose<'_>,
+    (examined, progress): (&mut Examined, &mut dyn FnMut(u64, u64)),
+) -> Result<(), StoreError> {
+    // What a later version keeps elsewhere is not known.
+    examined.written_by = meta::oldest_program(connection)
+        .ok()
+        .flatten()
+        .map_or_else(String::new, |(_, written_by)| written_by);
     if !examined.damage.is_empty() || examined.schema != schema::SCHEMA {
-        return Ok(examined);
+        return Ok(());
     }
-    examined.run = meta::run(&connection, meta::RUN)?;
-    examined.authority_states =
-        rows::unless_altered(meta::authority_states(&connection, meta::RUN))?;
-    examined.is_of_another_key = rows::are_of_another_key(&connection)?;
+    let run_key = meta::run_key(whose.controller);
+    examined.run = meta::run(connection, &run_key)?;
+    examined.authority_states = rows::unless_altered(meta::authority_states(connection, &run_key))?;
+    match authorities::shared(connection, seal) {
+        Ok(shared) => {
+            examined.shared_authorities = shared.map(|it| it.states.clone()).unwrap_or_default();
+        }
+        // What all controllers have is sealed under the key of all.
+        Err(StoreError::Seal(_)) if !connection.proves_rows() => {
+            examined.is_of_another_key = true;
+        }
+        Err(StoreError::Seal(_)) => {}
+        Err(error) => return Err(error),
+    }
+    examined.is_of_another_key |= rows::are_of_another_key(connection)?;
     if !examined.is_of_another_key {
-        examined.unserved = served::look(&connection, seal)?;
+        examined.unserved = served::look(connection, seal)?;
     }
-    chains(&connection, seal, fleet, (&mut examined, progress))?;
-    examined.generation = policies::current(&connection)?;
+    chains(connection, seal, whose.fleet, (examined, progress))?;
+    examined.generation = policies::current(connection)?;
     if examined.generation > 0
-        && let Err(error) = policies::text(&connection, seal, examined.generation)
+        && let Err(error) = policies::text(connection, seal, examined.generation)
     {
         examined.unsealed = program::one_line(&error).to_string();
     }
-    Ok(examined)
+    Ok(())
 }
 
 /// Computes every chain value anew, and compares it with what was signed.

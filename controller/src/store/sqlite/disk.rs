@@ -120,6 +120,7 @@ pub(super) fn named(error: StoreError, path: &Path) -> StoreError {
         | StoreError::Unreachable { .. }
         | StoreError::Postgres(_)
         | StoreError::HalfCopied
+        | StoreError::InUse(_)
         | StoreError::Closed
         | StoreError::Panicked
         | StoreError::Damaged { .. }

@@ -10,9 +10,9 @@ use crate::store::model::{AuthorityStates, FleetState, RunBegun};
 use crate::store::sql::{Connection, FromSql, OptionalExtension as _, ToSql, params};
 
 const REPLAY_FLOOR: &str = "replay_floor_secs";
-pub(in crate::store) const RUN: &str = "run";
+const RUN: &str = "run";
 /// Before the name of a controller, of one among several.
-pub(in crate::store) const RUN_OF: &str = "run ";
+const RUN_OF: &str = "run ";
 const OLDEST_PROGRAM: &str = "oldest_program_schema";
 const WRITTEN_BY: &str = "written_by";
 /// What a fleet is known by.
@@ -35,6 +35,11 @@ const AUTHORITY_BEGUN: &str = "authority_begun";
 const PRESENT_AT: &str = "present at ";
 /// States of the authorities that are remembered: many rotations.
 const AUTHORITY_STATES_MAX: usize = 1_000;
+
+/// Where the runs of a controller are kept: of one among several, under its name.
+pub(in crate::store) fn run_key(controller: Option<&str>) -> String {
+    controller.map_or_else(|| RUN.to_owned(), |name| format!("{RUN_OF}{name}"))
+}
 
 /// Facts that `init` writes: the controller's own journal, and the replay list's beginning.
 pub(in crate::store) fn create(
@@ -105,7 +110,10 @@ pub(super) fn replay_floor_secs(connection: &Connection) -> Result<u64, StoreErr
 
 /// The name of the last run of the controller whose runs are kept under `key`, if there was one. In a
 /// database of before, the one run is of the one controller.
-pub(super) fn run(connection: &Connection, key: &str) -> Result<Option<String>, StoreError> {
+pub(in crate::store) fn run(
+    connection: &Connection,
+    key: &str,
+) -> Result<Option<String>, StoreError> {
     match value(connection, key)? {
         None if key != RUN => value(connection, RUN),
         known => Ok(known),

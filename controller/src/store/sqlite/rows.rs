@@ -249,7 +249,7 @@ impl Table {
 }
 
 /// Makes a connection one that can tell which rows are good.
-pub(super) fn reading(connection: &Sqlite, key: &RowKey) -> Result<(), rusqlite::Error> {
+pub(in crate::store) fn reading(connection: &Sqlite, key: &RowKey) -> Result<(), rusqlite::Error> {
     // What lies in the database may be somebody else's: it is not run, and may not call what makes MACs.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
@@ -385,6 +385,9 @@ pub(in crate::store) fn altered(
 
 /// Whether there are rows, and none of them is ours: whoever looks has another seal key.
 pub(super) fn are_of_another_key(connection: &Connection) -> Result<bool, StoreError> {
+    if !connection.proves_rows() {
+        return Ok(false);
+    }
     let (mut rows, mut ours) = (0_i64, 0_i64);
     for table in TABLES {
         let (name, good) = (table.name, table.good(connection, table.name));

@@ -4,14 +4,12 @@
 //! hides an event from every search, and no chain is broken. All of it is made of the bodies, so it can
 //! be compared with them, row by row, and made again.
 
-use std::path::Path;
-
 use fleet::EventRecord;
-use rusqlite::TransactionBehavior;
 
 use super::columns::{Columns, address_key, hex_key, searched_key};
 use super::number::signed;
-use super::{connection, events, schema, words};
+use super::{events, words};
+use crate::store::alone::Alone;
 use crate::store::error::StoreError;
 use crate::store::sql::{Connection, params};
 
@@ -42,28 +40,16 @@ pub(super) fn end_fault(connection: &Connection) -> Result<Option<String>, Store
 
 /// Makes anew all that records are searched by, some thousand at a time; gives how many there are.
 pub(in crate::store) fn rebuild_all(
-    path: &Path,
+    database: &Alone,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<u64, StoreError> {
-    let mut connection = connection::writing(path)?;
-    let found = schema::version(&connection)?;
-    if found != schema::SCHEMA {
-        return Err(StoreError::Damaged {
-            what: "the schema is not this program's; serve with it once",
-        });
-    }
-    let newest = words::newest(&connection)?.cast_unsigned();
+    let newest = words::newest(database.sql())?.cast_unsigned();
     let mut last = 0;
-    loop {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let done = rebuild(&*transaction, last)?;
-        transaction.commit()?;
-        let Some(done) = done else {
-            return Ok(newest);
-        };
+    while let Some(done) = database.within(|connection| rebuild(connection, last))? {
         last = done;
         progress(last, newest);
     }
+    Ok(newest)
 }
 
 /// Makes anew what the rows after `begin` are searched by, some at a time; answers the last of them, and
@@ -127,11 +113,8 @@ mod tests {
     use fleet::{Event, EventKind};
     use tempfile::TempDir;
 
-    use super::super::backup;
-    use super::*;
     use crate::store::fixture::{self, NOW_MS};
     use crate::store::model::Examined;
-    use crate::store::seal::SealKey;
 
     /// A log whose third record is searched by everything that there is.
     async fn log() -> (TempDir, i64) {
@@ -156,21 +139,18 @@ mod tests {
             store.record(event).await.unwrap();
         }
         while store.index_some().await.unwrap() {}
+        let last = store.newest_record().await.unwrap();
         store.close().await;
-        let database = rusqlite::Connection::open(dir.path().join("controller.db")).unwrap();
-        let last = words::newest(&database).unwrap();
-        (dir, last)
+        (dir, last.cast_signed())
     }
 
     fn examined(dir: &TempDir) -> Examined {
-        let (path, seal) = (dir.path().join("controller.db"), SealKey::new(&[7; 32]));
-        backup::examine(&path, &seal, "prod", &mut |_, _| {}).unwrap()
+        fixture::examined(dir.path())
     }
 
     #[tokio::test]
     async fn whatever_is_removed_that_a_record_is_found_by_is_noticed_and_made_anew() {
         let (dir, last) = log().await;
-        let path = dir.path().join("controller.db");
         assert_eq!(examined(&dir).log.first(), None);
         let mut edits: Vec<String> = (1..=7)
             .map(|what| format!("DELETE FROM event_words WHERE what = {what} AND event = {last}"))
@@ -184,13 +164,11 @@ mod tests {
             format!("DELETE FROM event_blocks WHERE event = {last}"),
             format!("DELETE FROM event_ports WHERE event = {last}"),
             format!("UPDATE event_words SET at_ms = 1 WHERE event = {last}"),
-            format!("UPDATE events SET user = 'bob' WHERE id = {last}"),
+            format!("UPDATE events SET \"user\" = 'bob' WHERE id = {last}"),
             "UPDATE event_reasons SET text = 'another' WHERE text = 'because'".to_owned(),
         ]);
         for edit in edits {
-            let database = rusqlite::Connection::open(&path).unwrap();
-            assert!(database.execute(&edit, []).unwrap() > 0, "{edit}");
-            drop(database);
+            assert!(fixture::edit(dir.path(), &edit) > 0, "{edit}");
 
             let found = examined(&dir).log;
             let first = found
@@ -199,8 +177,7 @@ mod tests {
             let is_named = first.record == last.cast_unsigned() || edit.contains("reasons");
             assert!(is_named, "{edit}: {first:?}");
 
-            let mut told = 0;
-            rebuild_all(&path, &mut |done, _| told = done).unwrap();
+            let told = fixture::rebuild_searches(dir.path());
             assert_eq!(told, last.cast_unsigned());
             assert_eq!(examined(&dir).log.first(), None, "{edit}");
         }
@@ -209,10 +186,7 @@ mod tests {
     #[tokio::test]
     async fn an_index_that_claims_to_know_what_comes_next_is_noticed() {
         let (dir, _) = log().await;
-        let database = rusqlite::Connection::open(dir.path().join("controller.db")).unwrap();
-        database
-            .execute("UPDATE event_words_end SET event = 1000", [])
-            .unwrap();
+        fixture::edit(dir.path(), "UPDATE event_words_end SET event = 1000");
 
         let fault = examined(&dir).search_fault;
 

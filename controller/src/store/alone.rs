@@ -1,0 +1,105 @@
+//! A database that nobody else uses, whichever engine it is: for what is done with every controller stopped.
+
+use std::time::Duration;
+
+use super::Place;
+use super::error::StoreError;
+use super::postgres;
+use super::seal::SealKey;
+use super::sql::Connection;
+use super::sql::postgres::Postgres;
+use super::sqlite::{self, schema};
+
+/// A server takes a moment to notice that somebody has gone: how often it is asked, and after which pause.
+const GOING: (u32, Duration) = (30, Duration::from_millis(100));
+
+/// See the module.
+pub(super) enum Alone {
+    Sqlite(sqlite::Alone),
+    Postgres(Postgres),
+}
+
+// === impl Alone ===
+
+impl Alone {
+    /// Opens it with the newest schema, and makes sure that nobody else uses it. Of a file the lock of its
+    /// directory says so. Not in a task.
+    pub(super) fn open(place: &Place, seal: &SealKey) -> Result<Self, StoreError> {
+        let alone = match place {
+            Place::File(path) => Self::Sqlite(sqlite::open_alone(path, &seal.row_key())?),
+            Place::Postgres(settings) => Self::Postgres(postgres::open_alone(settings)?),
+        };
+        alone.is_alone(place)?;
+        let found: u32 = match &alone {
+            Self::Sqlite(connection) => schema::version(connection)?,
+            Self::Postgres(connection) => postgres::schema(connection)?,
+        };
+        if found != schema::SCHEMA {
+            return Err(StoreError::Newer {
+                found,
+                known: schema::SCHEMA,
+                written_by: String::new(),
+            });
+        }
+        Ok(alone)
+    }
+
+    pub(super) fn sql(&self) -> &Connection {
+        match self {
+            Self::Sqlite(connection) => connection,
+            Self::Postgres(connection) => connection,
+        }
+    }
+
+    /// Begins to read it as it is now, and keeps others from writing until this is dropped.
+    pub(super) fn freeze(&self) -> Result<(), StoreError> {
+        let connection = self.sql();
+        match self {
+            Self::Sqlite(_) => connection.execute_batch("BEGIN")?,
+            Self::Postgres(_) => {
+                // Of the session, not of a transaction: it is there before the snapshot is.
+                connection.execute_batch(&postgres::LOCK.replace("_xact", ""))?;
+                connection.execute_batch("SET idle_in_transaction_session_timeout = 0")?;
+                connection.execute_batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody else is there.
+    pub(super) fn is_alone(&self, place: &Place) -> Result<(), StoreError> {
+        let Self::Postgres(connection) = self else {
+            return Ok(());
+        };
+        let connection: &Connection = connection;
+        let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                      AND application_name = 'postern-controller' AND pid <> pg_backend_pid()";
+        let (tries, pause) = GOING;
+        for _ in 0..tries {
+            let found = connection.query_row(others, [], |row| row.get::<_, i64>(0));
+            if found? == 0 {
+                return Ok(());
+            }
+            std::thread::sleep(pause);
+        }
+        Err(StoreError::InUse(place.to_string()))
+    }
+
+    /// Does something in one transaction.
+    pub(super) fn within<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let connection = self.sql();
+        match self {
+            Self::Sqlite(_) => connection.execute_batch("BEGIN IMMEDIATE")?,
+            Self::Postgres(_) => {
+                connection.execute_batch(&format!("BEGIN; {}", postgres::LOCK))?;
+            }
+        }
+        // Where it fails the connection goes, and what it did with it.
+        let done = work(connection)?;
+        connection.execute_batch("COMMIT")?;
+        Ok(done)
+    }
+}
