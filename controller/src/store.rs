@@ -55,8 +55,9 @@ use zeroize::Zeroizing;
 use self::engine::Engine;
 use self::error::StoreError;
 use self::model::{
-    Acknowledgement, AfterRestore, Alarm, ApplyOutcome, Begun, Claim, ClaimOutcome, FleetState,
-    Generation, HostState, Lease, Member, NewPolicy, Opening, Origin, Pushed, RunBegun,
+    Acknowledgement, AfterRestore, Alarm, ApplyOutcome, Begun, Claim, ClaimOutcome, Entry,
+    FleetState, Generation, HostState, Lease, Member, NewPolicy, Opening, Origin, Push, Pushed,
+    RunBegun,
 };
 pub(crate) use self::place::Place;
 pub(crate) use self::postgres::check as check_postgres;
@@ -67,7 +68,7 @@ use self::seal::SealKey;
 pub(crate) use self::sending::{
     SCHEMA, copy, examine, is_known, is_sealed_under, rebuild_searches, reseal,
 };
-use self::sqlite::{alarms, claims, events, host_edits, hosts, members, meta, policies, sessions};
+use self::sqlite::{alarms, claims, host_edits, hosts, members, meta, policies, sessions};
 
 /// Handle to the store; clones share it.
 #[derive(Clone, Debug)]
@@ -362,9 +363,7 @@ impl Store {
     /// Claims a message for one host. The first wins; the same host with the same number has won
     /// before. The dangerous error is to let two hosts win.
     pub(crate) async fn claim(&self, claim: Claim) -> Result<ClaimOutcome, StoreError> {
-        self.engine
-            .write(move |connection| claims::claim(connection, &claim))
-            .await
+        self.engine.join(claim).await
     }
 
     /// What is claimed and still to be remembered, newest first; at most `limit`.
@@ -403,8 +402,9 @@ impl Store {
     /// Records an event of the controller's own.
     pub(crate) async fn record(&self, event: Event) -> Result<(), StoreError> {
         self.engine
-            .write(move |connection| events::append_own(connection, event))
+            .join(Entry::Own(Box::new(event)))
             .await
+            .map(drop)
     }
 
     /// Records something that was found wrong with a host, counted with it.
@@ -437,13 +437,15 @@ impl Store {
         found: Origin,
         now_ms: u64,
     ) -> Result<Pushed, StoreError> {
-        self.engine
-            .write(move |connection| {
-                hosts::seen(connection, host, now_ms)?;
-                let name = host_edits::name_of(connection, host)?.unwrap_or(name);
-                alarms::push(connection, host, (&name, &epoch), &records, &found, now_ms)
-            })
-            .await
+        let push = Push {
+            host,
+            name,
+            epoch,
+            records,
+            found,
+            now_ms,
+        };
+        self.engine.join(Entry::Push(push)).await
     }
 }
 

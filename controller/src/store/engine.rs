@@ -3,6 +3,7 @@
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::error::StoreError;
+use super::jobs::{Part, Together, Waiting};
 use super::model::AtStart;
 use super::place::Place;
 use super::postgres::Postgres;
@@ -36,6 +37,18 @@ impl Engine {
         match self {
             Self::Sqlite(engine) => engine.write(work).await,
             Self::Postgres(engine) => engine.write(work).await,
+        }
+    }
+
+    /// Does what can be done together with others of its kind in the next transaction; the answer comes
+    /// after its commit.
+    pub(super) async fn join<T: Together>(&self, what: T) -> Result<T::Outcome, StoreError>
+    where
+        Waiting: From<Part<T>>,
+    {
+        match self {
+            Self::Sqlite(engine) => engine.join(what).await,
+            Self::Postgres(engine) => engine.join(what).await,
         }
     }
 

@@ -1,5 +1,5 @@
 //! Writes that wait, for whichever engine: many are done in one transaction, and each is answered after
-//! its commit.
+//! its commit. Claims that wait are judged and stored as one set, and so are records of the log.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,12 +10,15 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::{EngineError, NotCommitted, StoreError};
+use super::model::{Claim, Entry};
 use super::sql::{Connection, Error};
 
 /// Writes that wait for the writer at most; more callers wait in line before it.
 const QUEUE_MAX: usize = 4096;
 /// Writes in one transaction at most: bounds how long the first of them waits for the last.
 const BATCH_MAX: usize = 1024;
+/// What goes into one set at most, as it is weighed: bounds its memory, and how long nobody looks at the time.
+const SET_MAX: usize = 1024;
 /// And the time they may take together before they are committed.
 const BATCH_TIME_MAX: Duration = Duration::from_millis(50);
 /// Half a millisecond to 16 seconds: the first bound, the factor to the next, how many.
@@ -41,12 +44,40 @@ pub(super) struct Queue {
 /// What a writer is told.
 #[derive(Debug)]
 pub(super) enum Message {
-    Run(Job),
+    Write(Waiting),
     Stop,
 }
 
 /// A write that waits.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    /// Nobody but itself knows what it does.
+    Alone(Job),
+    Claim(Part<Claim>),
+    Log(Part<Entry>),
+}
+
+/// A write of which only its result is known.
 pub(super) struct Job(Box<dyn Write>);
+
+/// A write that can be done together with others of its kind.
+pub(super) trait Together: Sized {
+    type Outcome;
+
+    /// What each comes to, as if they were done one after another.
+    fn all(connection: &Connection, several: &[Self]) -> Result<Vec<Self::Outcome>, StoreError>;
+
+    /// How many rows it is, roughly.
+    fn weight(&self) -> usize {
+        1
+    }
+}
+
+/// One of a set, and who waits for it.
+pub(super) struct Part<T: Together> {
+    what: T,
+    sender: oneshot::Sender<Result<T::Outcome, StoreError>>,
+}
 
 /// What answers a write, once the fate of its transaction is known.
 pub(super) type Answer = Box<dyn FnOnce(Result<(), NotCommitted>) + Send>;
@@ -110,7 +141,24 @@ impl Writes {
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (job, answer) = Job::new(work);
-        let sent = self.jobs.send(Message::Run(job)).await;
+        self.send(Waiting::Alone(job), answer).await
+    }
+
+    /// Does what can be done together with others of its kind; the answer comes after the commit.
+    pub(super) async fn join<T: Together>(&self, what: T) -> Result<T::Outcome, StoreError>
+    where
+        Waiting: From<Part<T>>,
+    {
+        let (sender, answer) = oneshot::channel();
+        self.send(Part { what, sender }.into(), answer).await
+    }
+
+    async fn send<T>(
+        &self,
+        write: Waiting,
+        answer: oneshot::Receiver<Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let sent = self.jobs.send(Message::Write(write)).await;
         sent.map_err(|_| self.gone())?;
         answer.await.map_err(|_| self.gone())?
     }
@@ -146,20 +194,168 @@ impl Writes {
 /// Does a write and those that wait behind it in one transaction, as long as that goes on. Gives what
 /// answers them, and whether the writer is told to stop.
 pub(super) fn gather(
-    first: Job,
+    first: Waiting,
     jobs: &mut mpsc::Receiver<Message>,
     (transaction, now): (&dyn Savepoints, fn() -> Instant),
 ) -> (Vec<Answer>, bool) {
-    let mut answers = vec![first.run(transaction)];
+    let mut batch = Batch {
+        transaction,
+        claims: Vec::new(),
+        log: Vec::new(),
+        weight: 0,
+        answers: Vec::new(),
+    };
     let began = now();
-    while answers.len() < BATCH_MAX && began.elapsed() < BATCH_TIME_MAX && transaction.goes_on() {
+    batch.take(first);
+    let is_told_to_stop = loop {
+        let is_full = batch.len() >= BATCH_MAX || began.elapsed() >= BATCH_TIME_MAX;
+        if is_full || !transaction.goes_on() {
+            break false;
+        }
         match jobs.try_recv() {
-            Ok(Message::Run(job)) => answers.push(job.run(transaction)),
-            Ok(Message::Stop) => return (answers, true),
-            Err(_) => break,
+            Ok(Message::Write(write)) => batch.take(write),
+            Ok(Message::Stop) => break true,
+            // While these are done, more may come.
+            Err(_) if batch.weight > 0 => batch.do_sets(),
+            Err(_) => break false,
+        }
+    };
+    batch.do_sets();
+    (batch.answers, is_told_to_stop)
+}
+
+/// What is done in one transaction. Those who wait at one time have said nothing of an order.
+struct Batch<'t> {
+    transaction: &'t dyn Savepoints,
+    /// What is still to be done as sets.
+    claims: Vec<Part<Claim>>,
+    log: Vec<Part<Entry>>,
+    weight: usize,
+    /// Of what was done.
+    answers: Vec<Answer>,
+}
+
+// === impl Batch ===
+
+impl Batch<'_> {
+    fn len(&self) -> usize {
+        self.answers.len() + self.claims.len() + self.log.len()
+    }
+
+    fn take(&mut self, write: Waiting) {
+        match write {
+            Waiting::Alone(job) => {
+                self.do_sets();
+                self.answers.push(job.run(self.transaction));
+                return;
+            }
+            Waiting::Claim(part) => {
+                self.weight += part.what.weight();
+                self.claims.push(part);
+            }
+            Waiting::Log(part) => {
+                self.weight += part.what.weight();
+                self.log.push(part);
+            }
+        }
+        if self.weight >= SET_MAX {
+            self.do_sets();
         }
     }
-    (answers, false)
+
+    fn do_sets(&mut self) {
+        self.weight = 0;
+        let claims = std::mem::take(&mut self.claims);
+        self.answers.extend(together(self.transaction, claims));
+        let log = std::mem::take(&mut self.log);
+        self.answers.extend(together(self.transaction, log));
+    }
+}
+
+/// Does a set, and what fails of it one by one: whatever is wrong with one is that one's alone.
+fn together<T>(transaction: &dyn Savepoints, parts: Vec<Part<T>>) -> Vec<Answer>
+where
+    T: Together + 'static,
+    T::Outcome: Send,
+{
+    let (several, senders): (Vec<_>, Vec<_>) = parts
+        .into_iter()
+        .map(|part| (part.what, part.sender))
+        .unzip();
+    if several.is_empty() {
+        return Vec::new();
+    }
+    let results: Vec<_> = match all(transaction, &several) {
+        Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+        Err(error) if several.len() == 1 => vec![Err(error)],
+        Err(_) => several.iter().map(|one| alone(transaction, one)).collect(),
+    };
+    let answers = senders.into_iter().zip(results);
+    answers
+        .map(|(sender, result)| answer(sender, result))
+        .collect()
+}
+
+fn all<T: Together>(
+    transaction: &dyn Savepoints,
+    several: &[T],
+) -> Result<Vec<T::Outcome>, StoreError> {
+    if !transaction.goes_on() {
+        return Err(NotCommitted::RolledBack.into());
+    }
+    in_savepoint(transaction, |connection| T::all(connection, several))
+}
+
+fn alone<T: Together>(transaction: &dyn Savepoints, one: &T) -> Result<T::Outcome, StoreError> {
+    let mut outcomes = all(transaction, std::slice::from_ref(one))?;
+    outcomes.pop().ok_or(StoreError::Panicked)
+}
+
+/// What tells a caller what its write came to, once that is committed.
+fn answer<T: Send + 'static>(
+    sender: oneshot::Sender<Result<T, StoreError>>,
+    result: Result<T, StoreError>,
+) -> Answer {
+    Box::new(move |committed| {
+        let answer = match result {
+            Ok(value) => committed.map(|()| value).map_err(StoreError::from),
+            // It was not kept in either case, and this is the nearer cause.
+            Err(error) => Err(error),
+        };
+        // The caller may have gone; what it wrote stays written.
+        let _ = sender.send(answer);
+    })
+}
+
+// === impl Waiting ===
+
+impl Waiting {
+    /// Answers without writing, when there is no transaction to write in. The caller may have gone.
+    pub(super) fn refuse(self, cause: NotCommitted) {
+        match self {
+            Self::Alone(job) => job.0.refuse(cause),
+            Self::Claim(part) => drop(part.sender.send(Err(cause.into()))),
+            Self::Log(part) => drop(part.sender.send(Err(cause.into()))),
+        }
+    }
+}
+
+impl From<Part<Claim>> for Waiting {
+    fn from(part: Part<Claim>) -> Self {
+        Self::Claim(part)
+    }
+}
+
+impl From<Part<Entry>> for Waiting {
+    fn from(part: Part<Entry>) -> Self {
+        Self::Log(part)
+    }
+}
+
+impl<T: Together> fmt::Debug for Part<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Part").finish_non_exhaustive()
+    }
 }
 
 // === impl Job ===
@@ -174,13 +370,8 @@ impl Job {
     }
 
     /// Writes, and says what will answer: nothing is answered before the commit.
-    pub(super) fn run(self, transaction: &dyn Savepoints) -> Answer {
+    fn run(self, transaction: &dyn Savepoints) -> Answer {
         self.0.run(transaction)
-    }
-
-    /// Answers without writing, when there is no transaction to write in.
-    pub(super) fn refuse(self, cause: NotCommitted) {
-        self.0.refuse(cause);
     }
 }
 
@@ -199,16 +390,7 @@ where
 {
     fn run(self: Box<Self>, transaction: &dyn Savepoints) -> Answer {
         let Self { work, sender } = *self;
-        let result = in_savepoint(transaction, work);
-        Box::new(move |committed| {
-            let answer = match result {
-                Ok(value) => committed.map(|()| value).map_err(StoreError::from),
-                // It was not kept in either case, and this is the nearer cause.
-                Err(error) => Err(error),
-            };
-            // The caller may have gone; what it wrote stays written.
-            let _ = sender.send(answer);
-        })
+        answer(sender, in_savepoint(transaction, work))
     }
 
     fn refuse(self: Box<Self>, cause: NotCommitted) {

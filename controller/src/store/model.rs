@@ -39,7 +39,7 @@ pub(crate) use self::host::{Acknowledgement, HostState, HostWord};
 pub(crate) use self::host_edit::{HostEdit, HostEdited};
 pub(crate) use self::lineage::{Lineage, Pass, Presented};
 pub(crate) use self::log::{
-    Cursor, Fork, InvalidPort, JournalEnd, LogRow, Page, Port, PortProtocol, Pushed,
+    Cursor, Entry, Fork, InvalidPort, JournalEnd, LogRow, Page, Port, PortProtocol, Push, Pushed,
 };
 pub(crate) use self::member::{KEY_DEFAULT, KnownAuthorities, Lock, Member, MemberKey, NewMember};
 pub(crate) use self::origin::{CONTROLLER, Origin};

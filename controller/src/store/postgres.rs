@@ -28,7 +28,7 @@ use self::readers::Readers;
 use self::server::Server;
 pub(super) use self::writer::LOCK;
 use super::error::StoreError;
-use super::jobs::Writes;
+use super::jobs::{Part, Together, Waiting, Writes};
 use super::model::{AtStart, Examined, Whose};
 use super::place::{Place, PostgresSettings};
 use super::seal::SealKey;
@@ -125,6 +125,14 @@ impl Postgres {
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.writes.write(work).await
+    }
+
+    /// The same for what can be done together with others of its kind.
+    pub(super) async fn join<T: Together>(&self, what: T) -> Result<T::Outcome, StoreError>
+    where
+        Waiting: From<Part<T>>,
+    {
+        self.writes.join(what).await
     }
 
     /// How long commits take, seconds.

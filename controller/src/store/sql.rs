@@ -5,16 +5,18 @@
 //! | `Connection` | whoever runs statements: a trait object, so that these files are compiled once |
 //! | `Statement`, `Rows`, `Row` | a statement that is prepared, and what it gives; an arm for each engine |
 //! | `params` | values of parameters |
+//! | `set` | a statement that is run for each row of a set, in one journey where there are journeys |
 //! | `postgres` | the same over PostgreSQL: texts translated, values converted |
 //! | `error` | why a statement was not run |
 //!
 //! Values are SQLite's in every engine (`Value`, `ToSql`, `FromSql`): null, a whole number, a text or
-//! bytes. Nothing is copied on the way to SQLite. Texts of statements are the same for every engine;
+//! bytes. Nothing but sets is copied on the way to SQLite. Texts of statements are the same for every engine;
 //! parameters are `?1` and so on.
 
 mod error;
 mod params;
 pub(super) mod postgres;
+mod set;
 
 /// Why a value of ours is none of SQL.
 pub(super) use rusqlite::Error as EncodeError;
@@ -25,6 +27,7 @@ pub(super) use self::error::{Error, OptionalExtension, is_cut};
 pub(super) use self::params::{Params, params, params_from_iter};
 pub(super) use self::postgres::NUL;
 use self::postgres::{Postgres, Taken};
+pub(super) use self::set::Set;
 
 /// Runs statements of one engine.
 pub(super) type Connection = dyn Engine;
@@ -61,6 +64,16 @@ pub(super) enum Statement<'c> {
 pub(super) enum Rows<'s> {
     Sqlite(rusqlite::Rows<'s>),
     Postgres(std::vec::IntoIter<::postgres::Row>, Option<::postgres::Row>),
+}
+
+/// A value that outlives what it is of.
+fn owned(value: ToSqlOutput<'_>) -> Value {
+    match value {
+        ToSqlOutput::Borrowed(value) => value.try_into().unwrap_or(Value::Null),
+        ToSqlOutput::Owned(value) => value,
+        // Of features that this program is built without.
+        ToSqlOutput::Arg(_) | _ => Value::Null,
+    }
 }
 
 /// One row.

@@ -7,7 +7,7 @@
 //! | `disk` | whether the files are still what was opened, and what an error of the engine means |
 //! | `writer` | one thread, one transaction for everything that waits: group commit |
 //! | `readers`, `cost` | read-only connections in two lanes, and what a question may cost |
-//! | `meta`, `members`, `changes`, `enrollment`, `hosts`, `tokens`, `policies`, `claims`, `events`, `journals`, `alarms`, `search`, `sinks` | the SQL of one resource each: plain functions over a connection |
+//! | `meta`, `members`, `changes`, `enrollment`, `hosts`, `tokens`, `policies`, `claims`, `entries`, `events`, `event_rows`, `journals`, `alarms`, `search`, `sinks` | the SQL of one resource each: plain functions over a connection |
 //! | `succession` | keys that follow others |
 //! | `thinning` | checkpoints that stand closer than anybody needs go |
 //! | `checkpoints`, `proof` | what is signed of the log, and its rows with what proves them |
@@ -38,6 +38,8 @@ pub(super) mod connection;
 mod cost;
 mod disk;
 pub(super) mod enrollment;
+mod entries;
+mod event_rows;
 pub(super) mod events;
 pub(super) mod half_copy;
 pub(super) mod health;
@@ -83,7 +85,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use self::cost::Allowance;
 use self::readers::Readers;
 use super::error::{EngineError, NotCommitted, StoreError, Trouble};
-use super::jobs::Writes;
+use super::jobs::{Part, Together, Waiting, Writes};
 use super::model::AtStart;
 use super::seal::{RowKey, SealKey};
 use super::sql::Connection;
@@ -154,12 +156,28 @@ impl Sqlite {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.is_whole()?;
+        let written = self.writes.write(work).await;
+        written.map_err(|error| disk::named(error, &self.path))
+    }
+
+    /// The same for what can be done together with others of its kind.
+    pub(super) async fn join<T: Together>(&self, what: T) -> Result<T::Outcome, StoreError>
+    where
+        Waiting: From<Part<T>>,
+    {
+        self.is_whole()?;
+        let written = self.writes.join(what).await;
+        written.map_err(|error| disk::named(error, &self.path))
+    }
+
+    /// Whether anything may be written.
+    fn is_whole(&self) -> Result<(), StoreError> {
         if self.damaged.load(Ordering::SeqCst) {
             let damaged = NotCommitted::Disk(Trouble::Damaged);
             return Err(disk::named(damaged.into(), &self.path));
         }
-        let written = self.writes.write(work).await;
-        written.map_err(|error| disk::named(error, &self.path))
+        Ok(())
     }
 
     /// How long commits take, seconds.

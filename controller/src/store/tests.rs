@@ -3,6 +3,7 @@
 
 mod claims;
 mod set_back;
+mod sets;
 
 use fleet::{Contract, EventKind, EventRecord, Role};
 use tempfile::TempDir;

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use fleet::{Event, EventKind, EventRecord};
 
+use super::Origin;
+
 /// Where a journal ends.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct JournalEnd {
@@ -15,6 +17,29 @@ pub(crate) struct JournalEnd {
     pub(crate) chain: Vec<u8>,
     /// The oldest event that the host still has; 0 for none.
     pub(crate) oldest_seq: u64,
+}
+
+/// What goes into the fleet's log.
+#[derive(Clone, Debug)]
+pub(crate) enum Entry {
+    /// What a host has in its journal.
+    Push(Push),
+    /// An event of the controller's own.
+    Own(Box<Event>),
+}
+
+/// Records of one host's journal, in rising order of `seq`.
+#[derive(Clone, Debug)]
+pub(crate) struct Push {
+    /// Of the member.
+    pub(crate) host: u64,
+    /// As the host was called when it called.
+    pub(crate) name: String,
+    pub(crate) epoch: String,
+    pub(crate) records: Vec<EventRecord>,
+    /// What is wrong with it was found by whom.
+    pub(crate) found: Origin,
+    pub(crate) now_ms: u64,
 }
 
 /// What became of a push of events.
@@ -98,6 +123,18 @@ pub(crate) struct Page {
     pub(crate) next: Option<Cursor>,
     /// The search cost more than one may and was given up there.
     pub(crate) cut: bool,
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// The push that it is.
+    pub(crate) const fn as_push(&self) -> Option<&Push> {
+        match self {
+            Self::Push(push) => Some(push),
+            Self::Own(_) => None,
+        }
+    }
 }
 
 // === impl LogRow ===

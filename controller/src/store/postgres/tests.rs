@@ -134,6 +134,50 @@ fn a_controller_is_made_and_serves_over_postgresql_and_another_fleet_is_left_alo
 }
 
 #[test]
+fn a_write_undoes_itself_alone_whatever_it_makes_of_a_statement_that_failed() {
+    let trial = Trial::start(FAST);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let engine = super::Postgres::open(&trial.settings("postgres")).unwrap();
+    let write = |numbers: &'static [i64], is_told: bool| {
+        let engine = engine.clone();
+        runtime.spawn(async move {
+            let work = move |connection: &crate::store::sql::Connection| {
+                for number in numbers {
+                    let insert = "INSERT INTO claim_dates_won (host, through_secs) VALUES (?1, 0)";
+                    let done = connection.execute(insert, [format!("{number}")]);
+                    if is_told {
+                        done?;
+                    }
+                }
+                Ok(())
+            };
+            engine.write(work).await
+        })
+    };
+    // They meet in one transaction: another holds the lock until all of them wait.
+    let lock = super::Server::of(&trial.settings("postgres")).unwrap();
+    let lock = lock.to_write().unwrap();
+    lock.batch(&format!("BEGIN; {}", super::LOCK)).unwrap();
+    let lots: [&[i64]; 7] = [&[1], &[2, 1], &[3, 1], &[4], &[5, 4], &[6], &[7, 6]];
+    let writes = lots.map(|lot| (lot, write(lot, ![3, 5].contains(&lot[0]))));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    lock.batch("COMMIT").unwrap();
+    let (mut kept, mut expected) = (0, 0);
+    for (lot, write) in writes {
+        if runtime.block_on(write).unwrap().is_ok() {
+            kept += 1;
+            expected += lot.iter().sum::<i64>();
+        }
+    }
+
+    runtime.block_on(engine.close());
+    let there = "SELECT CAST(sum(CAST(host AS bigint)) AS bigint) FROM claim_dates_won";
+    assert_eq!(i64::try_from(trial.count(there)).unwrap(), expected);
+    // Of those that want the same, the first.
+    assert_eq!(kept, 3);
+}
+
+#[test]
 fn a_server_that_is_not_there_is_named() {
     let dir = tempfile::TempDir::new().unwrap();
     let settings = crate::PostgresSettings {

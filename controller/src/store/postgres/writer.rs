@@ -7,6 +7,7 @@
 //! A commit whose answer was lost was done or not: the transaction has left its number in a row of this
 //! writer, and that is read over the next connection, under the same lock.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -16,13 +17,15 @@ use tokio::sync::mpsc;
 use super::server::Server;
 use crate::clock;
 use crate::store::error::{EngineError, NotCommitted, StoreError};
-use crate::store::jobs::{Job, Message, Queue, Savepoints, gather};
+use crate::store::jobs::{Message, Queue, Savepoints, Waiting, gather};
 use crate::store::sql::postgres::{Postgres, is_lost};
 use crate::store::sql::{self, Engine as _, OptionalExtension as _};
 use crate::store::sqlite::health::Health;
 
 /// What all writers of one database take first, and keep until their transaction ends.
 pub(in crate::store) const LOCK: &str = "SELECT pg_advisory_xact_lock(5761823470194522719)";
+/// Undoes what the last write did.
+const UNDO: &str = "ROLLBACK TO job;";
 /// Before another attempt to connect: the first, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 /// As long as a failover may take, writes wait for it.
@@ -45,6 +48,22 @@ struct Writer<'a> {
     is_closing: &'a AtomicBool,
 }
 
+/// One that has begun, and has a savepoint.
+struct Transaction {
+    connection: Postgres,
+    due: Cell<Due>,
+}
+
+/// What is still to be said of the write before: with the next one, or with the commit, so that a write
+/// that is alone costs no journey for it.
+#[derive(Clone, Copy, Default)]
+enum Due {
+    #[default]
+    Nothing,
+    Keep,
+    Undo,
+}
+
 /// Serves the queue until it is closed or says stop.
 pub(super) fn run((server, connection): (Server, Postgres), queue: &mut Queue) {
     let mut name = [0; 16];
@@ -62,7 +81,7 @@ pub(super) fn run((server, connection): (Server, Postgres), queue: &mut Queue) {
         commits: &queue.commits,
         is_closing: &queue.closing,
     };
-    while let Some(Message::Run(first)) = queue.jobs.blocking_recv() {
+    while let Some(Message::Write(first)) = queue.jobs.blocking_recv() {
         if writer.batch(first, &mut queue.jobs) {
             break;
         }
@@ -74,7 +93,7 @@ pub(super) fn run((server, connection): (Server, Postgres), queue: &mut Queue) {
 
 impl Writer<'_> {
     /// Commits a write and all that wait behind it, and answers them. True when told to stop.
-    fn batch(&mut self, first: Job, queue: &mut mpsc::Receiver<Message>) -> bool {
+    fn batch(&mut self, first: Waiting, queue: &mut mpsc::Receiver<Message>) -> bool {
         let connection = match self.begin() {
             Ok(connection) => connection,
             Err(cause) => {
@@ -83,9 +102,13 @@ impl Writer<'_> {
                 return false;
             }
         };
-        let (answers, stop) = gather(first, queue, (&connection, clock::instant));
+        let transaction = Transaction {
+            connection,
+            due: Cell::default(),
+        };
+        let (answers, stop) = gather(first, queue, (&transaction, clock::instant));
         let asked = clock::instant();
-        let committed = self.commit(connection);
+        let committed = self.commit(transaction);
         self.commits.observe(asked.elapsed().as_secs_f64());
         match &committed {
             Ok(()) => self.health.worked(),
@@ -134,14 +157,20 @@ impl Writer<'_> {
         }
     }
 
-    fn commit(&mut self, connection: Postgres) -> Result<(), NotCommitted> {
+    fn commit(&mut self, transaction: Transaction) -> Result<(), NotCommitted> {
+        let Transaction { connection, due } = transaction;
         if connection.is_broken() {
             // Nobody has said COMMIT, so the server undoes it.
             return Err(NotCommitted::RolledBack);
         }
         let Self { name, number, .. } = &self;
+        // What the last write would have kept is kept by the commit.
+        let undo = match due.get() {
+            Due::Undo => UNDO,
+            Due::Nothing | Due::Keep => "",
+        };
         let commit = format!(
-            "INSERT INTO writers (name, batch) VALUES ('{name}', {number})
+            "{undo} INSERT INTO writers (name, batch) VALUES ('{name}', {number})
                  ON CONFLICT (name) DO UPDATE SET batch = excluded.batch, since = excluded.since;
              COMMIT"
         );
@@ -209,26 +238,35 @@ impl Writer<'_> {
     }
 }
 
-impl Savepoints for Postgres {
+impl Savepoints for Transaction {
     fn connection(&self) -> &sql::Connection {
-        self
+        &self.connection
     }
 
     fn begin(&self) -> Result<(), sql::Error> {
-        // It is there: one journey less for each write.
-        Ok(())
+        match self.due.replace(Due::Nothing) {
+            Due::Nothing => Ok(()),
+            Due::Keep => self.connection.execute_batch("RELEASE job; SAVEPOINT job"),
+            Due::Undo => self.connection.execute_batch(UNDO),
+        }
     }
 
     fn end(&self, is_kept: bool) -> Result<(), sql::Error> {
-        self.execute_batch(if is_kept {
-            "RELEASE job; SAVEPOINT job"
-        } else {
-            "ROLLBACK TO job"
-        })
+        if !is_kept {
+            self.due.set(Due::Undo);
+            return Ok(());
+        }
+        if self.connection.has_failed() {
+            // The server keeps nothing of it, whatever the write makes of that.
+            self.due.set(Due::Undo);
+            return self.connection.execute_batch("RELEASE job");
+        }
+        self.due.set(Due::Keep);
+        Ok(())
     }
 
     fn goes_on(&self) -> bool {
-        !self.is_broken()
+        !self.connection.is_broken()
     }
 }
 

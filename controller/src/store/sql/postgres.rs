@@ -3,6 +3,7 @@
 //! The texts are those of SQLite, translated (`translate`) and prepared once on each connection; the
 //! values, too: the server says what type it takes a parameter for, and what is given becomes that.
 
+mod each;
 mod translate;
 mod values;
 
@@ -12,9 +13,9 @@ use std::collections::HashMap;
 use postgres::types::ToSql as PostgresToSql;
 
 use self::translate::translate;
-use self::values::Given;
+use self::values::{Given, GivenColumn};
 pub(in crate::store) use self::values::{NUL, Taken};
-use super::{Engine, Error, Params, Statement};
+use super::{Engine, Error, Params, Set, Statement};
 
 /// Statements that are kept prepared on one connection; above that all are prepared anew.
 const STATEMENTS_MAX: usize = 256;
@@ -22,9 +23,19 @@ const STATEMENTS_MAX: usize = 256;
 /// A connection, and what is prepared on it.
 pub(in crate::store) struct Postgres {
     client: RefCell<postgres::Client>,
-    prepared: RefCell<HashMap<String, postgres::Statement>>,
+    prepared: Box<Prepared>,
     /// Something failed that no statement is to blame for.
     is_broken: Cell<bool>,
+    /// The last statement failed: until something is undone, all others will.
+    has_failed: Cell<bool>,
+}
+
+/// Statements, by their texts for one row.
+#[derive(Default)]
+struct Prepared {
+    for_one: RefCell<HashMap<String, postgres::Statement>>,
+    /// `None` of those that are run row by row.
+    for_sets: RefCell<HashMap<String, Option<postgres::Statement>>>,
 }
 
 // === impl Postgres ===
@@ -33,14 +44,20 @@ impl Postgres {
     pub(in crate::store) fn new(client: postgres::Client) -> Self {
         Self {
             client: RefCell::new(client),
-            prepared: RefCell::default(),
+            prepared: Box::default(),
             is_broken: Cell::new(false),
+            has_failed: Cell::new(false),
         }
     }
 
     /// Whether another is to be opened in its place.
     pub(in crate::store) fn is_broken(&self) -> bool {
         self.is_broken.get() || self.client.borrow().is_closed()
+    }
+
+    /// Whether a statement has failed since the last batch that did not.
+    pub(in crate::store) fn has_failed(&self) -> bool {
+        self.has_failed.get()
     }
 
     /// What ends the statement that it runs.
@@ -51,16 +68,17 @@ impl Postgres {
     /// Statements without parameters, in one journey.
     pub(in crate::store) fn batch(&self, sql: &str) -> Result<(), postgres::Error> {
         let done = self.client.borrow_mut().batch_execute(sql);
+        self.has_failed.set(false);
         done.inspect_err(|error| self.note(error))
     }
 
     fn prepared(&self, sql: &str) -> Result<postgres::Statement, Error> {
-        if let Some(statement) = self.prepared.borrow().get(sql) {
+        if let Some(statement) = self.prepared.for_one.borrow().get(sql) {
             return Ok(statement.clone());
         }
         let prepared = self.client.borrow_mut().prepare(&translate(sql));
         let statement = prepared.map_err(|error| self.failed(error, sql))?;
-        let mut kept = self.prepared.borrow_mut();
+        let mut kept = self.prepared.for_one.borrow_mut();
         if kept.len() >= STATEMENTS_MAX {
             kept.clear();
         }
@@ -87,6 +105,58 @@ impl Postgres {
         rows.map_err(|error| self.failed(error, sql))
     }
 
+    /// The same for all rows of a set at once; false where that cannot be said.
+    pub(super) fn execute_each(&self, sql: &str, set: &Set) -> Result<bool, Error> {
+        let Some(statement) = self.prepared_for_sets(sql)? else {
+            return Ok(false);
+        };
+        let given = columns(set, &statement);
+        let done = self.client.borrow_mut().execute(&statement, &refs(&given));
+        done.map_err(|error| self.failed(error, sql))?;
+        Ok(true)
+    }
+
+    /// What a statement gives for all rows of a set, with the number of that after its own columns; `None`
+    /// where that cannot be said.
+    pub(super) fn query_each(
+        &self,
+        sql: &str,
+        set: &Set,
+    ) -> Result<Option<Vec<postgres::Row>>, Error> {
+        let Some(statement) = self.prepared_for_sets(sql)? else {
+            return Ok(None);
+        };
+        let given = columns(set, &statement);
+        let rows = self.client.borrow_mut().query(&statement, &refs(&given));
+        Ok(Some(rows.map_err(|error| self.failed(error, sql))?))
+    }
+
+    /// The server says of the statement for one row what types its parameters are.
+    fn prepared_for_sets(&self, sql: &str) -> Result<Option<postgres::Statement>, Error> {
+        if let Some(statement) = self.prepared.for_sets.borrow().get(sql) {
+            return Ok(statement.clone());
+        }
+        let one = self.prepared(sql)?;
+        let types: Vec<_> = one
+            .params()
+            .iter()
+            .map(postgres::types::Type::name)
+            .collect();
+        let statement = match each::each(&translate(sql), &types) {
+            Some(each) => {
+                let prepared = self.client.borrow_mut().prepare(&each);
+                Some(prepared.map_err(|error| self.failed(error, &each))?)
+            }
+            None => None,
+        };
+        let mut kept = self.prepared.for_sets.borrow_mut();
+        if kept.len() >= STATEMENTS_MAX {
+            kept.clear();
+        }
+        kept.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
     fn failed(&self, error: postgres::Error, sql: &str) -> Error {
         self.note(&error);
         tracing::debug!(%error, sql, "a statement failed");
@@ -94,6 +164,7 @@ impl Postgres {
     }
 
     fn note(&self, error: &postgres::Error) {
+        self.has_failed.set(true);
         if is_lost(error) {
             self.is_broken.set(true);
         }
@@ -139,13 +210,19 @@ impl Engine for Postgres {
 fn given(params: &impl Params) -> Result<Vec<Given>, Error> {
     let mut given = Vec::new();
     params.each(&mut |value| {
-        given.push(Given::of(value.to_sql()?));
+        given.push(Given(super::owned(value.to_sql()?)));
         Ok(())
     })?;
     Ok(given)
 }
 
-fn refs(given: &[Given]) -> Vec<&(dyn PostgresToSql + Sync)> {
+fn columns<'s>(set: &'s Set, statement: &postgres::Statement) -> Vec<GivenColumn<'s>> {
+    let rows = set.rows();
+    let columns = 0..statement.params().len();
+    columns.map(|column| GivenColumn { rows, column }).collect()
+}
+
+fn refs<T: PostgresToSql + Sync>(given: &[T]) -> Vec<&(dyn PostgresToSql + Sync)> {
     given
         .iter()
         .map(|value| value as &(dyn PostgresToSql + Sync))

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use fleet::{EventKind, EventRecord};
+use fleet::EventKind;
 
 use super::events;
 use super::number::signed;
 use crate::store::error::StoreError;
-use crate::store::model::{Alarm, Origin, Pushed};
+use crate::store::model::{Alarm, Origin};
 use crate::store::sql::{Connection, params};
 
 /// Records an alarm about a member.
@@ -35,22 +35,6 @@ pub(in crate::store) fn raise(
     let mut event = found.clone().done(kind, now_ms);
     reason.clone_into(&mut event.reason);
     events::append_own(connection, event)
-}
-
-/// See `Store::push_events`: stores a push, and what is wrong with it as alarms.
-pub(in crate::store) fn push(
-    connection: &Connection,
-    member: u64,
-    (host, epoch): (&str, &str),
-    records: &[EventRecord],
-    found: &Origin,
-    now_ms: u64,
-) -> Result<Pushed, StoreError> {
-    let pushed = events::append(connection, (host, epoch), Some(member), records, now_ms)?;
-    for (kind, reason) in pushed.faults((host, epoch)) {
-        raise(connection, member, (kind, &reason), found, now_ms)?;
-    }
-    Ok(pushed)
 }
 
 /// When an alarm of this kind was last raised about a member; 0 for never.

@@ -1,78 +1,153 @@
 //! The shared replay list: for every message and replay domain, the one host that may grant it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fleet::claims::{self, Verdict, kept_date};
 
 use super::meta;
 use super::number::signed;
 use crate::store::error::StoreError;
+use crate::store::jobs::Together;
 use crate::store::model::{Claim, ClaimOutcome};
-use crate::store::sql::{Connection, OptionalExtension as _, params};
+use crate::store::sql::{Connection, OptionalExtension as _, Set, params};
 
-/// See `Store::claim`. Insert-if-absent. The dangerous error is to say `Won` twice for one digest,
-/// which the primary key forbids whatever this code does.
-pub(in crate::store) fn claim(
-    connection: &Connection,
-    claim: &Claim,
-) -> Result<ClaimOutcome, StoreError> {
-    let forget_after_secs = (claim.forget_after_secs != 0).then(|| signed(claim.forget_after_secs));
-    let holder = holder(connection, claim)?;
-    let held = holder.as_ref().map(|(host, seq)| (host.as_str(), *seq));
-    let spent_secs = spent_secs(connection, &claim.domain)?;
-    let claimant = (claim.host.as_str(), claim.seq);
-    match claims::judge(held, claimant, claim.dated_secs, spent_secs) {
-        Verdict::Won => {}
-        Verdict::WonBefore => return Ok(ClaimOutcome::WonBefore),
-        Verdict::Spent => return Ok(ClaimOutcome::Spent),
-        Verdict::Held => {
-            let held_by = holder.map_or_else(String::new, |(host, _)| host);
-            return Ok(ClaimOutcome::Lost { held_by });
+/// Domain and digest.
+type Message<'c> = (&'c [u8; 32], &'c [u8; 32]);
+/// What holds a message: its host, and the number that has it there.
+type Holder = (String, u64);
+
+/// Claims that wait at one time are judged one after another, and those that win are stored at once.
+impl Together for Claim {
+    type Outcome = ClaimOutcome;
+
+    /// See `Store::claim`. Insert-if-absent. The dangerous error is to say `Won` twice for one digest, which
+    /// the primary key forbids whatever this code does.
+    fn all(connection: &Connection, several: &[Self]) -> Result<Vec<ClaimOutcome>, StoreError> {
+        let mut held = holders(connection, several)?;
+        let spent = spent_secs(connection, several)?;
+        // In the order of keys, so that whoever else writes meets them in the same.
+        let mut won = BTreeMap::new();
+        let mut dates_won = BTreeMap::new();
+        let mut outcomes = Vec::with_capacity(several.len());
+        for claim in several {
+            let message = (&claim.domain, &claim.digest);
+            let holder = held.get(&message);
+            let holds = holder.map(|(host, seq)| (host.as_str(), *seq));
+            let spent_secs = spent.get(&claim.domain).copied().unwrap_or(0);
+            let claimant = (claim.host.as_str(), claim.seq);
+            outcomes.push(
+                match claims::judge(holds, claimant, claim.dated_secs, spent_secs) {
+                    Verdict::Won => {
+                        // As it is read.
+                        let seq = signed(claim.seq).cast_unsigned();
+                        held.insert(message, (claim.host.clone(), seq));
+                        won.insert(message, claim);
+                        let newest = dates_won.entry(claim.host.as_str()).or_default();
+                        *newest = claim.dated_secs.max(*newest);
+                        ClaimOutcome::Won
+                    }
+                    Verdict::WonBefore => ClaimOutcome::WonBefore,
+                    Verdict::Spent => ClaimOutcome::Spent,
+                    Verdict::Held => ClaimOutcome::Lost {
+                        held_by: holder.map_or_else(String::new, |(host, _)| host.clone()),
+                    },
+                },
+            );
         }
+        insert(connection, &won.into_values().collect::<Vec<_>>())?;
+        note_dates_won(connection, dates_won)?;
+        Ok(outcomes)
+    }
+}
+
+/// Who holds the messages that are claimed.
+fn holders<'c>(
+    connection: &Connection,
+    claims: &'c [Claim],
+) -> Result<BTreeMap<Message<'c>, Holder>, StoreError> {
+    let messages = claims.iter().map(|claim| (&claim.domain, &claim.digest));
+    let messages: Vec<_> = messages.collect::<BTreeSet<_>>().into_iter().collect();
+    let mut keys = Set::default();
+    for (domain, digest) in &messages {
+        keys.push(params![domain, digest])?;
+    }
+    let mut held = BTreeMap::new();
+    connection
+        .prepare_cached("SELECT host, seq FROM claims WHERE domain = ?1 AND digest = ?2")?
+        .query_each(&keys, |number, row| {
+            if let Some(message) = messages.get(number) {
+                held.insert(
+                    *message,
+                    (row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned()),
+                );
+            }
+            Ok(())
+        })?;
+    Ok(held)
+}
+
+/// Up to which date nothing can be won in the domains of these: of what was forgotten, or of a lost list.
+fn spent_secs<'c>(
+    connection: &Connection,
+    claims: &'c [Claim],
+) -> Result<BTreeMap<&'c [u8; 32], u64>, StoreError> {
+    let domains = claims.iter().map(|claim| &claim.domain);
+    let domains: Vec<_> = domains.collect::<BTreeSet<_>>().into_iter().collect();
+    let floor_secs = meta::replay_floor_secs(connection)?;
+    let mut spent: BTreeMap<_, _> = domains.iter().map(|it| (*it, floor_secs)).collect();
+    let mut keys = Set::default();
+    for domain in &domains {
+        keys.push(params![domain])?;
+    }
+    connection
+        .prepare_cached("SELECT through_secs FROM claim_dates_spent WHERE domain = ?1")?
+        .query_each(&keys, |number, row| {
+            let through_secs: u64 = row.get(0)?;
+            if let Some(domain) = domains.get(number) {
+                spent.insert(domain, through_secs.max(floor_secs));
+            }
+            Ok(())
+        })?;
+    Ok(spent)
+}
+
+fn insert(connection: &Connection, won: &[&Claim]) -> Result<(), StoreError> {
+    let mut rows = Set::default();
+    for claim in won {
+        let until_secs = claim.forget_after_secs;
+        rows.push(params![
+            claim.domain,
+            claim.digest,
+            claim.host,
+            signed(claim.seq),
+            (until_secs != 0).then(|| signed(until_secs)),
+            signed(kept_date(claim.dated_secs, until_secs)),
+            claim.capped,
+        ])?;
     }
     connection
         .prepare_cached(
             "INSERT INTO claims (domain, digest, host, seq, forget_after_secs, dated_secs, capped)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
-        .execute(params![
-            claim.domain,
-            claim.digest,
-            claim.host,
-            signed(claim.seq),
-            forget_after_secs,
-            signed(kept_date(claim.dated_secs, claim.forget_after_secs)),
-            claim.capped,
-        ])?;
+        .execute_each(&rows)?;
+    Ok(())
+}
+
+/// Notes the newest date of what each host has won.
+fn note_dates_won(connection: &Connection, dates: BTreeMap<&str, u64>) -> Result<(), StoreError> {
+    let mut rows = Set::default();
+    for (host, newest_secs) in dates {
+        rows.push(params![host, signed(newest_secs)])?;
+    }
     connection
         .prepare_cached(
             "INSERT INTO claim_dates_won (host, through_secs) VALUES (?1, ?2)
              ON CONFLICT (host) DO UPDATE SET through_secs = excluded.through_secs
              WHERE excluded.through_secs > claim_dates_won.through_secs",
         )?
-        .execute(params![claim.host, signed(claim.dated_secs)])?;
-    Ok(ClaimOutcome::Won)
-}
-
-/// Who holds the message: a host, and its number for the packet.
-fn holder(connection: &Connection, claim: &Claim) -> Result<Option<(String, u64)>, StoreError> {
-    let holder = connection
-        .prepare_cached("SELECT host, seq FROM claims WHERE domain = ?1 AND digest = ?2")?
-        .query_row(params![claim.domain, claim.digest], |row| {
-            Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned()))
-        })
-        .optional()?;
-    Ok(holder)
-}
-
-/// Up to which date nothing can be won in this domain: of what was forgotten, or of a lost list.
-fn spent_secs(connection: &Connection, domain: &[u8; 32]) -> Result<u64, StoreError> {
-    let forgotten: Option<u64> = connection
-        .prepare_cached("SELECT through_secs FROM claim_dates_spent WHERE domain = ?1")?
-        .query_row([domain], |row| row.get(0))
-        .optional()?;
-    let floor_secs = meta::replay_floor_secs(connection)?;
-    Ok(forgotten.unwrap_or(0).max(floor_secs))
+        .execute_each(&rows)?;
+    Ok(())
 }
 
 /// The newest date of what this host has won, as far as it is known here.

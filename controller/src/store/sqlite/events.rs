@@ -5,121 +5,221 @@
 //! be changed, taken out or put in without all that follows being recomputed. What is signed of it
 //! (`checkpoints`) cannot be recomputed.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::collections::HashMap;
 
 use fleet::audit::{Linked, LogVersion, body_digest};
 use fleet::event::{Continuity, Event, EventRecord};
-use ipnet::IpNet;
-use policy::PortSet;
-use spa::Service;
 
-use super::columns::{
-    Columns, address_key, hex_key, network_block, port_key, range_blocks, searched_key, text_key,
-};
+use super::columns::Columns;
+use super::event_rows::{EventRows, Place};
 use super::journals::{self, Journal, Placed};
 use super::meta;
-use super::number::signed;
 use crate::store::error::StoreError;
 use crate::store::model::{CONTROLLER, Fork, Pushed};
-use crate::store::sql::{Connection, Error, OptionalExtension as _, params};
+use crate::store::sql::{Connection, OptionalExtension as _};
 
-/// Where in the log a record stands.
-#[derive(Debug)]
-pub(super) struct Place {
-    /// One more than that of the record before it: there are no gaps.
-    pub(super) id: i64,
-    pub(super) journal: i64,
-    pub(super) host: i64,
-    pub(super) stored_at_ms: u64,
-    pub(super) log_chain: [u8; 32],
-    pub(super) log_version: LogVersion,
-}
+/// Events whose rows wait to be written at most: bounds their memory.
+const ROWS_MAX: usize = 1024;
 
-/// Stores the events of one host's journal that are not stored yet.
-///
-/// Idempotent: what is there already, under the same number and with the same chain value, is left.
-/// Another event under a number that is taken begins a journal beside the first. `records` must be in
-/// rising order of `seq`. Whatever is wrong with one (a gap before it, a broken chain, a body that
-/// cannot be read) is stored with it and reported, because an event that is refused here would be lost
-/// to the auditor.
+/// Stores the events of one host's journal, as [`Log::push`] does.
+#[cfg(test)]
 pub(super) fn append(
     connection: &Connection,
-    (host, epoch): (&str, &str),
+    journal: (&str, &str),
     member: Option<u64>,
     records: &[EventRecord],
     now_ms: u64,
 ) -> Result<Pushed, StoreError> {
-    let mut journal = journals::find_or_make(connection, (host, epoch), member)?;
-    let mut pushed = Pushed {
-        acknowledged_seq: journal.last_seq,
-        acknowledged_chain: journal.chain.to_vec(),
-        ..Pushed::default()
-    };
-    let (last_id, head) = head(connection)?;
-    let mut log = Log {
-        connection,
-        host,
-        now_ms,
-        last_id,
-        head,
-    };
-    for record in records {
-        let placed = journals::place(connection, &journal, record)?;
-        if placed.journal().id != journal.id {
-            journals::note_end(connection, &journal)?;
-        }
-        journal = match placed {
-            Placed::Known(journal) => journal,
-            Placed::Next(journal) => log.append(journal, record, &mut pushed)?,
-            Placed::Late(journal) => {
-                let flaw = "arrived after events that come after it".to_owned();
-                log.store(&journal, record, vec![flaw])?;
-                journal
-            }
-            Placed::Forks(journal) => {
-                let fork = journals::fork(connection, &journal, record)?;
-                pushed.fork.get_or_insert_with(|| Fork {
-                    seq: record.seq,
-                    epoch: fork.epoch.clone(),
-                });
-                log.append(fork, record, &mut pushed)?
-            }
-        };
-        pushed.acknowledged_seq = record.seq;
-        pushed.acknowledged_chain.clone_from(&record.chain);
-    }
-    journals::note_end(connection, &journal)?;
-    if pushed.fork.is_some() {
-        journals::retire(connection, &journal)?;
-    }
-    if pushed.fork.is_some() || journal.retired {
-        let words = "this journal is not the continuation of what the controller has of it";
-        pushed.new_journal = Some(words.to_owned());
-    }
+    let mut log = Log::open(connection)?;
+    let pushed = log.push(journal, member, records, now_ms)?;
+    log.write()?;
     Ok(pushed)
 }
 
-/// The fleet's log while a push is appended to it.
-struct Log<'a> {
-    connection: &'a Connection,
-    host: &'a str,
-    now_ms: u64,
+/// Stores one of the controller's own events; its `seq` is given here.
+pub(in crate::store) fn append_own(
+    connection: &Connection,
+    event: Event,
+) -> Result<(), StoreError> {
+    let mut log = Log::open(connection)?;
+    log.own(event)?;
+    log.write()
+}
+
+/// The end of the fleet's log while something is appended to it. Rows of events and ends of journals wait
+/// to be written at once: it has to be told [`write`](Self::write) in the end, and before anybody else
+/// writes into the log.
+pub(super) struct Log<'c> {
+    connection: &'c Connection,
     /// Of the newest event, as its chain value is.
     last_id: i64,
     head: [u8; 32],
+    rows: EventRows,
+    /// Journals as they end with what waits, by host and epoch, and whether that is to be written.
+    journals: HashMap<journals::Name, (Journal, bool)>,
+    /// The name of the controller's own journal.
+    own_epoch: Option<String>,
 }
 
 // === impl Log ===
 
-impl Log<'_> {
+impl<'c> Log<'c> {
+    pub(super) fn open(connection: &'c Connection) -> Result<Self, StoreError> {
+        let (last_id, head) = head(connection)?;
+        Ok(Self {
+            connection,
+            last_id,
+            head,
+            rows: EventRows::default(),
+            journals: HashMap::new(),
+            own_epoch: None,
+        })
+    }
+
+    /// Looks up several journals at once, those that there are, so that they are known.
+    pub(super) fn look_up(&mut self, journals: &[(&str, &str)]) -> Result<(), StoreError> {
+        for (name, journal) in journals::find_all(self.connection, journals)? {
+            self.journals.insert(name, (journal, false));
+        }
+        Ok(())
+    }
+
+    /// Stores the events of one host's journal that are not stored yet.
+    ///
+    /// Idempotent: what is there already, under the same number and with the same chain value, is left.
+    /// Another event under a number that is taken begins a journal beside the first. `records` must be in
+    /// rising order of `seq`. Whatever is wrong with one (a gap before it, a broken chain, a body that
+    /// cannot be read) is stored with it and reported, because an event that is refused here would be lost
+    /// to the auditor.
+    pub(super) fn push(
+        &mut self,
+        (host, epoch): (&str, &str),
+        member: Option<u64>,
+        records: &[EventRecord],
+        now_ms: u64,
+    ) -> Result<Pushed, StoreError> {
+        let mut journal = self.journal((host, epoch), member)?;
+        let begun = journal.id;
+        let mut pushed = Pushed {
+            acknowledged_seq: journal.last_seq,
+            acknowledged_chain: journal.chain.to_vec(),
+            ..Pushed::default()
+        };
+        for record in records {
+            let arrival = Arrival {
+                host,
+                record,
+                now_ms,
+            };
+            journal = if journal.is_continued_by(record) {
+                self.append(journal, arrival, &mut pushed)?
+            } else {
+                self.place(journal, arrival, &mut pushed)?
+            };
+            pushed.acknowledged_seq = record.seq;
+            pushed.acknowledged_chain.clone_from(&record.chain);
+        }
+        let is_retired = journal.retired;
+        let is_elsewhere = pushed.fork.is_some() || journal.id != begun;
+        if is_elsewhere {
+            journals::note_end(self.connection, &journal)?;
+            if pushed.fork.is_some() {
+                journals::retire(self.connection, &journal)?;
+            }
+            // Whatever is known of these may be another.
+            self.write()?;
+            self.journals.clear();
+        } else {
+            let name = (host.to_owned(), epoch.to_owned());
+            self.journals.insert(name, (journal, true));
+        }
+        if pushed.fork.is_some() || is_retired {
+            let words = "this journal is not the continuation of what the controller has of it";
+            pushed.new_journal = Some(words.to_owned());
+        }
+        Ok(pushed)
+    }
+
+    /// Stores one of the controller's own events; its `seq` is given here.
+    pub(super) fn own(&mut self, event: Event) -> Result<(), StoreError> {
+        let epoch = match &self.own_epoch {
+            Some(epoch) => epoch.clone(),
+            None => meta::journal_epoch(self.connection)?,
+        };
+        let journal = self.journal((CONTROLLER, &epoch), None)?;
+        let now_ms = event.at_ms;
+        let record = EventRecord::after(journal.last_seq, &journal.chain, event);
+        self.push((CONTROLLER, &epoch), None, &[record], now_ms)?;
+        self.own_epoch = Some(epoch);
+        Ok(())
+    }
+
+    /// Writes what waits.
+    pub(super) fn write(&mut self) -> Result<(), StoreError> {
+        self.rows.write(self.connection)?;
+        let moved = self.journals.values_mut();
+        let moved = moved.filter_map(|(journal, is_moved)| {
+            let was_moved = std::mem::take(is_moved);
+            was_moved.then_some(&*journal)
+        });
+        journals::note_ends(self.connection, &moved.collect::<Vec<_>>())
+    }
+
+    /// The journal of this epoch; made when there is none. `member` is who began it then.
+    fn journal(
+        &mut self,
+        (host, epoch): (&str, &str),
+        member: Option<u64>,
+    ) -> Result<Journal, StoreError> {
+        let name = (host.to_owned(), epoch.to_owned());
+        if let Some((journal, _)) = self.journals.get(&name) {
+            return Ok(journal.clone());
+        }
+        journals::find_or_make(self.connection, (host, epoch), member)
+    }
+
+    /// Stores a record that is not the next of its journal, and gives the end of the one that it is in.
+    fn place(
+        &mut self,
+        mut journal: Journal,
+        arrival: Arrival<'_>,
+        pushed: &mut Pushed,
+    ) -> Result<Journal, StoreError> {
+        let record = arrival.record;
+        // What is looked up is to have it all.
+        self.write()?;
+        let placed = journals::place(self.connection, &journal, record)?;
+        if placed.journal().id != journal.id {
+            journals::note_end(self.connection, &journal)?;
+        }
+        journal = match placed {
+            Placed::Known(journal) => journal,
+            Placed::Next(journal) => self.append(journal, arrival, pushed)?,
+            Placed::Late(journal) => {
+                let flaw = "arrived after events that come after it".to_owned();
+                self.store(&journal, arrival, vec![flaw])?;
+                journal
+            }
+            Placed::Forks(journal) => {
+                let fork = journals::fork(self.connection, &journal, record)?;
+                pushed.fork.get_or_insert_with(|| Fork {
+                    seq: record.seq,
+                    epoch: fork.epoch.clone(),
+                });
+                self.append(fork, arrival, pushed)?
+            }
+        };
+        Ok(journal)
+    }
+
     /// Stores a record at the end of its journal, with what is wrong with it, and gives the new end.
     fn append(
         &mut self,
         mut journal: Journal,
-        record: &EventRecord,
+        arrival: Arrival<'_>,
         pushed: &mut Pushed,
     ) -> Result<Journal, StoreError> {
+        let record = arrival.record;
         let mut flaws = Vec::new();
         if record.seq != journal.last_seq + 1 {
             pushed.gap_before = pushed.gap_before.or(Some(record.seq));
@@ -140,7 +240,7 @@ impl Log<'_> {
         if record.seq == journal.last_seq + 1 && journal.retired {
             flaws.push("the host was set back before".to_owned());
         }
-        self.store(&journal, record, flaws)?;
+        self.store(&journal, arrival, flaws)?;
         journal.last_seq = record.seq;
         journal.chain = record.chain.as_slice().try_into().unwrap_or([0; 32]);
         Ok(journal)
@@ -149,39 +249,51 @@ impl Log<'_> {
     fn store(
         &mut self,
         journal: &Journal,
-        record: &EventRecord,
+        arrival: Arrival<'_>,
         flaws: Vec<String>,
     ) -> Result<(), StoreError> {
-        let mut columns = Columns::of(record, self.now_ms);
+        let Arrival {
+            host,
+            record,
+            now_ms,
+        } = arrival;
+        let mut columns = Columns::of(record, now_ms);
         columns.flaws.extend(flaws);
-        let version = LogVersion::default();
         let flaw = columns.flaws.join("; ");
         let linked = Linked {
-            host: self.host,
+            host,
             epoch: &journal.epoch,
             seq: record.seq,
             chain: &record.chain,
             chain_version: record.chain_version,
             body_digest: body_digest(&record.body),
-            stored_at_ms: self.now_ms,
+            stored_at_ms: now_ms,
             flaw: &flaw,
         };
-        self.head = version.link(&self.head, &linked);
+        self.head = LogVersion::V2.link(&self.head, &linked);
         self.last_id += 1;
-        let id = self.last_id;
         let place = Place {
-            id,
+            id: self.last_id,
             journal: journal.id,
             host: journal.host,
-            stored_at_ms: self.now_ms,
+            stored_at_ms: now_ms,
             log_chain: self.head,
-            log_version: version,
         };
-        insert(self.connection, &place, record, &columns)?;
-        insert_ports(self.connection, journal.host, &columns.event, id)?;
-        insert_blocks(self.connection, &columns.event, id)?;
+        self.rows.push(&place, record, &columns)?;
+        if self.rows.len() >= ROWS_MAX {
+            self.rows.write(self.connection)?;
+        }
         Ok(())
     }
+}
+
+/// A record that came.
+#[derive(Clone, Copy)]
+struct Arrival<'a> {
+    /// Whose.
+    host: &'a str,
+    record: &'a EventRecord,
+    now_ms: u64,
 }
 
 /// When the newest record was stored, milliseconds since the Unix epoch; `None` of an empty log.
@@ -193,20 +305,6 @@ pub(in crate::store) fn newest_ms(connection: &Connection) -> Result<Option<u64>
     Ok(newest.map(i64::cast_unsigned))
 }
 
-/// Stores one of the controller's own events; its `seq` is given here.
-pub(in crate::store) fn append_own(
-    connection: &Connection,
-    event: Event,
-) -> Result<(), StoreError> {
-    let epoch = meta::journal_epoch(connection)?;
-    let own = (CONTROLLER, epoch.as_str());
-    let journal = journals::find_or_make(connection, own, None)?;
-    let now_ms = event.at_ms;
-    let record = EventRecord::after(journal.last_seq, &journal.chain, event);
-    append(connection, own, None, &[record], now_ms)?;
-    Ok(())
-}
-
 /// The id and the chain value of the newest event; 0 and 32 zero bytes before the first. Whoever asks
 /// is the only one who writes.
 fn head(connection: &Connection) -> Result<(i64, [u8; 32]), StoreError> {
@@ -215,186 +313,4 @@ fn head(connection: &Connection) -> Result<(i64, [u8; 32]), StoreError> {
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     Ok(head.unwrap_or((0, [0; 32])))
-}
-
-const INSERT_V1: &str = "\
-    INSERT INTO events (id, journal, host, seq, body, chain, chain_version, stored_at_ms, log_chain,
-                        flaw, at_ms, kind, user, key, stanza, generation, source, opened,
-                        replay_digest, grant_id)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
-const INSERT: &str = "\
-    INSERT INTO events (id, journal, host, seq, body, chain, chain_version, stored_at_ms, log_chain,
-                        flaw, at_ms, kind, user, key, stanza, generation, source, opened,
-                        replay_digest, grant_id, log_version)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
-            2)";
-
-/// Writes one row. `place` says where, `columns` what is searched.
-pub(super) fn insert(
-    connection: &Connection,
-    place: &Place,
-    record: &EventRecord,
-    columns: &Columns,
-) -> Result<(), Error> {
-    let Place {
-        id,
-        journal,
-        host,
-        stored_at_ms,
-        log_chain,
-        log_version,
-    } = place;
-    let Columns { event, flaws } = columns;
-    connection
-        .prepare_cached(match log_version {
-            // What is moved while the schema has no such column yet.
-            LogVersion::V1 => INSERT_V1,
-            LogVersion::V2 => INSERT,
-        })?
-        .execute(params![
-            id,
-            journal,
-            host,
-            signed(record.seq),
-            record.body,
-            record.chain,
-            record.chain_version,
-            signed(*stored_at_ms),
-            log_chain,
-            text_key(&flaws.join("; ")),
-            signed(event.at_ms),
-            event.kind,
-            searched_key(&event.user),
-            searched_key(&event.key),
-            searched_key(&event.stanza),
-            signed(event.generation),
-            address_key(&event.source),
-            address_key(&event.opened),
-            hex_key(&event.replay_digest),
-            hex_key(&event.grant_id),
-        ])?;
-    Ok(())
-}
-
-/// Whether an event that is stored is found by each block of addresses and ports that it names.
-pub(super) fn has_blocks(connection: &Connection, event: &Event, id: i64) -> Result<bool, Error> {
-    let mut find = connection.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM event_blocks
-                        WHERE block = ?1 AND at_ms = ?2 AND event = ?3)",
-    )?;
-    for block in blocks(event) {
-        let found: bool =
-            find.query_row(params![block, signed(event.at_ms), id], |row| row.get(0))?;
-        if !found {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// One row for each port, so that the auditor's usual question is one look-up.
-pub(super) fn insert_ports(
-    connection: &Connection,
-    host: i64,
-    event: &Event,
-    id: i64,
-) -> Result<(), Error> {
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO event_ports (host, port, at_ms, event, kind)
-         VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
-    )?;
-    let at_ms = signed(event.at_ms);
-    // Those of a long range are found by its blocks.
-    let each = ports(event);
-    let each = each.spelled_out().map(|port| port.to_string());
-    for port in each.filter_map(|port| port.parse().ok()) {
-        insert.execute(params![host, port_key(port), at_ms, id, event.kind])?;
-    }
-    Ok(())
-}
-
-/// Removes what [`insert_ports`] wrote.
-pub(super) fn remove_ports(
-    connection: &Connection,
-    host: i64,
-    event: &Event,
-    id: i64,
-) -> Result<(), Error> {
-    let at_ms = signed(event.at_ms);
-    let mut remove = connection.prepare_cached(
-        "DELETE FROM event_ports WHERE host = ?1 AND port = ?2 AND at_ms = ?3 AND event = ?4",
-    )?;
-    let each = ports(event);
-    let each = each.spelled_out().map(|port| port.to_string());
-    for port in each.filter_map(|port| port.parse().ok()) {
-        remove.execute(params![host, port_key(port), at_ms, id])?;
-    }
-    Ok(())
-}
-
-/// Whether an event that is stored is found by each of its ports.
-pub(super) fn has_ports(
-    connection: &Connection,
-    host: i64,
-    event: &Event,
-    id: i64,
-) -> Result<bool, Error> {
-    let at_ms = signed(event.at_ms);
-    let mut find = connection.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM event_ports
-                        WHERE host = ?1 AND port = ?2 AND at_ms = ?3 AND event = ?4)",
-    )?;
-    let each = ports(event);
-    let each = each.spelled_out().map(|port| port.to_string());
-    for port in each.filter_map(|port| port.parse().ok()) {
-        let found: bool =
-            find.query_row(params![host, port_key(port), at_ms, id], |row| row.get(0))?;
-        if !found {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// One row for each block of what is more than one address or port.
-pub(super) fn insert_blocks(connection: &Connection, event: &Event, id: i64) -> Result<(), Error> {
-    let blocks = blocks(event);
-    if blocks.is_empty() {
-        return Ok(());
-    }
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO event_blocks (block, at_ms, event) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-    )?;
-    for block in blocks {
-        insert.execute(params![block, signed(event.at_ms), id])?;
-    }
-    Ok(())
-}
-
-fn blocks(event: &Event) -> BTreeSet<Vec<u8>> {
-    let also = event.also_opened.iter();
-    let also = also.filter_map(|text| network(text));
-    // A single address is found by its own column.
-    let opened = network(&event.opened).filter(|_| event.opened.contains('/'));
-    let mut blocks: BTreeSet<Vec<u8>> = opened.into_iter().chain(also).map(network_block).collect();
-    for long in ports(event).spelled_out() {
-        if let Service::Ports(range) = long
-            && range.count() > 1
-        {
-            blocks.extend(range_blocks(range));
-        }
-    }
-    blocks
-}
-
-fn ports(event: &Event) -> PortSet {
-    let services = event.ports.iter();
-    let services = services.filter_map(|text| text.parse::<Service>().ok());
-    services.collect()
-}
-
-/// An address or a network, as events name them.
-fn network(text: &str) -> Option<IpNet> {
-    let address = text.parse::<IpAddr>().map(IpNet::from);
-    address.ok().or_else(|| text.parse().ok())
 }

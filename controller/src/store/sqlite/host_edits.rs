@@ -4,13 +4,17 @@
 //! and what it has claimed are found by it. All of it changes in one transaction, but for what was
 //! recorded: events stay those of the name that the host had.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use fleet::{EventKind, Role};
 
 use super::number::signed;
 use super::{events, members, tokens};
 use crate::store::error::StoreError;
 use crate::store::model::{HostEdit, HostEdited, Member};
-use crate::store::sql::{Connection, OptionalExtension as _, params};
+use crate::store::sql::{Connection, OptionalExtension as _, Set, params};
+
+const NAME: &str = "SELECT name FROM members WHERE id = ?1";
 
 /// See `Store::edit_host`.
 pub(in crate::store) fn edit(
@@ -111,8 +115,30 @@ pub(in crate::store) fn name_of(
     host: u64,
 ) -> Result<Option<String>, StoreError> {
     let name = connection
-        .prepare_cached("SELECT name FROM members WHERE id = ?1")?
+        .prepare_cached(NAME)?
         .query_row([signed(host)], |row| row.get(0))
         .optional()?;
     Ok(name)
+}
+
+/// The same of several: those that there are, by their ids.
+pub(super) fn names_of(
+    connection: &Connection,
+    hosts: impl Iterator<Item = u64>,
+) -> Result<BTreeMap<u64, String>, StoreError> {
+    let hosts: Vec<u64> = hosts.collect::<BTreeSet<_>>().into_iter().collect();
+    let mut asked = Set::default();
+    for host in &hosts {
+        asked.push([signed(*host)])?;
+    }
+    let mut names = BTreeMap::new();
+    connection
+        .prepare_cached(NAME)?
+        .query_each(&asked, |number, row| {
+            if let Some(host) = hosts.get(number) {
+                names.insert(*host, row.get(0)?);
+            }
+            Ok(())
+        })?;
+    Ok(names)
 }

@@ -8,7 +8,9 @@ use super::leases;
 use super::number::signed;
 use crate::store::error::StoreError;
 use crate::store::model::{Acknowledgement, HostState, HostWord, Lease, Opening};
-use crate::store::sql::{Connection, Error, Row, params};
+use crate::store::sql::{Connection, Error, Row, Set, params};
+
+const SEEN: &str = "UPDATE host_states SET last_seen_ms = ?2 WHERE member = ?1";
 
 /// A host that has joined and said nothing yet.
 pub(super) fn insert(connection: &Connection, member: u64) -> Result<(), StoreError> {
@@ -105,8 +107,21 @@ pub(in crate::store) fn seen(
     now_ms: u64,
 ) -> Result<(), StoreError> {
     connection
-        .prepare_cached("UPDATE host_states SET last_seen_ms = ?2 WHERE member = ?1")?
+        .prepare_cached(SEEN)?
         .execute(params![signed(member), signed(now_ms)])?;
+    Ok(())
+}
+
+/// The same of several; a host that is there twice was seen when it says so last.
+pub(super) fn all_seen(
+    connection: &Connection,
+    seen: BTreeMap<u64, u64>,
+) -> Result<(), StoreError> {
+    let mut rows = Set::default();
+    for (member, now_ms) in seen {
+        rows.push(params![signed(member), signed(now_ms)])?;
+    }
+    connection.prepare_cached(SEEN)?.execute_each(&rows)?;
     Ok(())
 }
 

@@ -4,13 +4,18 @@
 //! too, in a journal of their own beside the first (`EPOCH.1`, `EPOCH.2`), whose beginning is that of
 //! the first up to where the two part.
 
+use std::collections::HashMap;
+
 use fleet::event::{Continuity, EventRecord};
 
 use super::number::signed;
 use crate::store::error::StoreError;
-use crate::store::sql::{Connection, Error, OptionalExtension as _, Row, params};
+use crate::store::sql::{Connection, Error, OptionalExtension as _, Row, Set, params};
 
 const COLUMNS: &str = "j.id, j.host, j.epoch, j.last_seq, j.chain, j.retired, j.forked_from";
+
+/// Its host's name and its epoch.
+pub(super) type Name = (String, String);
 
 /// The end of one journal as far as it is stored.
 #[derive(Clone, Debug)]
@@ -68,6 +73,11 @@ impl Journal {
         })
     }
 
+    /// Whether a record is the next of this one.
+    pub(super) fn is_continued_by(&self, record: &EventRecord) -> bool {
+        record.seq == self.last_seq + 1 && record.follows(&self.chain) == Continuity::Follows
+    }
+
     /// The chain value of an event of this journal, also of the part that it shares with the one
     /// beside which it is.
     pub(super) fn chain_at(
@@ -99,8 +109,7 @@ impl Journal {
         record: &EventRecord,
     ) -> Result<Option<Placed>, StoreError> {
         if record.seq > self.last_seq {
-            let is_next = record.seq == self.last_seq + 1
-                && record.follows(&self.chain) == Continuity::Follows;
+            let is_next = self.is_continued_by(record);
             return Ok(is_next.then(|| Placed::Next(self.clone())));
         }
         if let Some(stored) = self.chain_at(connection, record.seq)? {
@@ -194,9 +203,18 @@ pub(super) fn retire(connection: &Connection, journal: &Journal) -> Result<bool,
 
 /// Notes where a journal ends now.
 pub(super) fn note_end(connection: &Connection, journal: &Journal) -> Result<(), StoreError> {
+    note_ends(connection, &[journal])
+}
+
+/// The same of several.
+pub(super) fn note_ends(connection: &Connection, journals: &[&Journal]) -> Result<(), StoreError> {
+    let mut ends = Set::default();
+    for journal in journals {
+        ends.push(params![journal.id, signed(journal.last_seq), journal.chain])?;
+    }
     connection
         .prepare_cached("UPDATE journals SET last_seq = ?2, chain = ?3 WHERE id = ?1")?
-        .execute(params![journal.id, signed(journal.last_seq), journal.chain])?;
+        .execute_each(&ends)?;
     Ok(())
 }
 
@@ -225,15 +243,40 @@ pub(super) fn find(
     connection: &Connection,
     (host, epoch): (&str, &str),
 ) -> Result<Option<Journal>, StoreError> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM event_hosts h JOIN journals j ON j.host = h.id
-         WHERE h.name = ?1 AND j.epoch = ?2"
-    );
     let journal = connection
-        .prepare_cached(&sql)?
+        .prepare_cached(&by_name())?
         .query_row([host, epoch], Journal::read)
         .optional()?;
     Ok(journal)
+}
+
+/// Those of several hosts and epochs that there are, by these.
+pub(super) fn find_all(
+    connection: &Connection,
+    names: &[(&str, &str)],
+) -> Result<HashMap<Name, Journal>, StoreError> {
+    let mut asked = Set::default();
+    for (host, epoch) in names {
+        asked.push([host, epoch])?;
+    }
+    let mut found = HashMap::new();
+    connection
+        .prepare_cached(&by_name())?
+        .query_each(&asked, |number, row| {
+            if let Some((host, epoch)) = names.get(number) {
+                let name = ((*host).to_owned(), (*epoch).to_owned());
+                found.insert(name, Journal::read(row)?);
+            }
+            Ok(())
+        })?;
+    Ok(found)
+}
+
+fn by_name() -> String {
+    format!(
+        "SELECT {COLUMNS} FROM event_hosts h JOIN journals j ON j.host = h.id
+         WHERE h.name = ?1 AND j.epoch = ?2"
+    )
 }
 
 /// The newest journal that a member began and that it was not told to end.

@@ -4,7 +4,7 @@ use fleet::EventRecord;
 use fleet::audit::LogRow;
 
 use super::columns::{Columns, address_key, hex_key, is_searched, searched_key};
-use super::events;
+use super::event_rows;
 use super::number::signed;
 use super::words;
 use crate::store::error::StoreError;
@@ -111,12 +111,12 @@ fn index_fault(
         }
     }
     let (id, host): (i64, i64) = (row.get(0)?, row.get(13)?);
-    if !events::has_ports(connection, host, &event, id)? {
+    if !event_rows::has_ports(connection, host, &event, id)? {
         return Ok(Some(
             "it is not found by the ports that it names".to_owned(),
         ));
     }
-    if !events::has_blocks(connection, &event, id)? {
+    if !event_rows::has_blocks(connection, &event, id)? {
         let words = "it is not found by the networks or ranges of ports that it names";
         return Ok(Some(words.to_owned()));
     }

@@ -8,7 +8,7 @@ use fleet::{EventKind, EventRecord};
 
 use super::columns::Columns;
 use super::number::signed;
-use super::{events, meta, words};
+use super::{event_rows, events, meta, words};
 use crate::store::error::StoreError;
 use crate::store::model::{Expired, Origin};
 use crate::store::sql::{Connection, Error, Row, params};
@@ -131,7 +131,7 @@ impl Old {
 
     fn empty(&self, connection: &Connection, step: u64) -> Result<(), StoreError> {
         let event = Columns::of(&self.record, self.stored_at_ms).event;
-        events::remove_ports(connection, self.host, &event, self.id)?;
+        event_rows::remove_ports(connection, self.host, &event, self.id)?;
         words::remove(connection, self.id)?;
         connection
             .prepare_cached("DELETE FROM event_blocks WHERE event = ?1")?

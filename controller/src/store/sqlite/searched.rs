@@ -8,7 +8,7 @@ use fleet::EventRecord;
 
 use super::columns::{Columns, address_key, hex_key, searched_key};
 use super::number::signed;
-use super::{events, words};
+use super::{event_rows, words};
 use crate::store::alone::Alone;
 use crate::store::error::StoreError;
 use crate::store::sql::{Connection, params};
@@ -99,8 +99,7 @@ fn rebuild(connection: &Connection, begin: u64) -> Result<Option<u64>, StoreErro
                 hex_key(&event.replay_digest),
                 hex_key(&event.grant_id),
             ])?;
-        events::insert_ports(connection, host, &event, id)?;
-        events::insert_blocks(connection, &event, id)?;
+        event_rows::insert_found(connection, host, &event, id)?;
     }
     if last.is_some() {
         words::index(connection, LOT)?;

@@ -10,7 +10,7 @@ use super::writer;
 use super::{connection, enrollment, members, meta, migrations, policies, rows, tokens};
 use crate::store::error::StoreError;
 use crate::store::fixture::{NOW_MS, event, invitation, new_member, new_policy};
-use crate::store::jobs::{Job, Message};
+use crate::store::jobs::{Job, Message, Waiting};
 use crate::store::model::{AfterRestore, ApplyOutcome, Cursor, EnrollOutcome, EventFilter};
 use crate::store::seal::SealKey;
 
@@ -54,7 +54,9 @@ fn write(connection: &Connection) -> [bool; 2] {
     });
     let (sender, mut queue) = mpsc::channel(2);
     for job in [join, apply] {
-        sender.try_send(Message::Run(job)).unwrap();
+        sender
+            .try_send(Message::Write(Waiting::Alone(job)))
+            .unwrap();
     }
     drop(sender);
     writer::run(connection, &mut queue, &Histogram::new([]));

@@ -2,13 +2,12 @@
 
 use std::net::IpAddr;
 
-use fleet::audit::LogVersion;
 use fleet::{Event, EventRecord};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
 
 use super::columns::Columns;
-use super::events::{Place, insert};
+use super::event_rows::{Place, insert_v1};
 use crate::store::sql::Error;
 
 /// Moves every event of `events_1` into the table of today. Its place, chain values and ports
@@ -26,9 +25,8 @@ pub(super) fn move_events(connection: &Connection) -> Result<(), Error> {
             host: row.get("host")?,
             stored_at_ms,
             log_chain: row.get("log_chain")?,
-            log_version: LogVersion::V1,
         };
-        insert(connection, &place, &record, &columns)?;
+        insert_v1(connection, &place, &record, &columns)?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use super::disk::Files;
 use super::health::{Health, WriteAhead};
 use crate::clock;
 use crate::store::error::{EngineError, NotCommitted, Trouble};
-use crate::store::jobs::{Job, Message, Savepoints, gather};
+use crate::store::jobs::{Message, Savepoints, Waiting, gather};
 use crate::store::sql;
 
 /// Serves the queue until it is closed or says stop.
@@ -31,7 +31,7 @@ pub(super) fn run(
         health: Health::default(),
         commits,
     };
-    while let Some(Message::Run(first)) = queue.blocking_recv() {
+    while let Some(Message::Write(first)) = queue.blocking_recv() {
         if writer.batch(first, queue) {
             break;
         }
@@ -56,7 +56,7 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     /// Commits a write and all that wait behind it, and answers them. True when told to stop.
-    fn batch(&mut self, first: Job, queue: &mut mpsc::Receiver<Message>) -> bool {
+    fn batch(&mut self, first: Waiting, queue: &mut mpsc::Receiver<Message>) -> bool {
         if let Err(cause) = self.files_are_ours().and_then(|()| begin(self.connection)) {
             self.health.failed(&cause, 1, clock::instant());
             first.refuse(cause);

@@ -68,7 +68,7 @@ impl Proxy {
         self.dir.path()
     }
 
-    /// Hangs in the middle of a transaction: what ends its first write does not arrive.
+    /// Hangs in the middle of a transaction: what ends it does not arrive.
     pub(super) fn hang(&self) {
         self.state.will_hang.store(true, Ordering::SeqCst);
         while !self.state.hangs.load(Ordering::SeqCst) {
@@ -139,7 +139,7 @@ impl State {
         let mut bytes = [0; 65_536];
         while let Ok(length @ 1..) = from.read(&mut bytes) {
             let bytes = &bytes[..length];
-            if has(bytes, b"RELEASE") && self.will_hang.swap(false, Ordering::SeqCst) {
+            if has(bytes, b"COMMIT") && self.will_hang.swap(false, Ordering::SeqCst) {
                 self.hangs.store(true, Ordering::SeqCst);
             }
             while self.hangs.load(Ordering::SeqCst) {

@@ -6,8 +6,8 @@
 use std::error::Error;
 
 use postgres::types::private::BytesMut;
-use postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
-use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+use postgres::types::{FromSql, IsNull, Kind, ToSql, Type, to_sql_checked};
+use rusqlite::types::{Value, ValueRef};
 
 const NUMBER: u8 = 1;
 const TEXT: u8 = 2;
@@ -17,7 +17,14 @@ pub(in crate::store) const NUL: &str = "\u{2400}";
 
 /// A parameter.
 #[derive(Debug)]
-pub(super) struct Given(Value);
+pub(super) struct Given(pub(super) Value);
+
+/// A parameter of a statement for a set: one column of it, as an array.
+#[derive(Debug)]
+pub(super) struct GivenColumn<'s> {
+    pub(super) rows: &'s [Vec<Value>],
+    pub(super) column: usize,
+}
 
 /// A column of an answer.
 #[derive(Clone, Copy, Debug)]
@@ -31,54 +38,13 @@ struct Unfit {
     column: String,
 }
 
-// === impl Given ===
-
-impl Given {
-    pub(super) fn of(value: ToSqlOutput<'_>) -> Self {
-        match value {
-            ToSqlOutput::Borrowed(value) => Self(value.try_into().unwrap_or(Value::Null)),
-            ToSqlOutput::Owned(value) => Self(value),
-            // Of features that this program is built without.
-            ToSqlOutput::Arg(_) | _ => Self(Value::Null),
-        }
-    }
-}
-
 impl ToSql for Given {
     fn to_sql(
         &self,
         column: &Type,
         out: &mut BytesMut,
     ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        let unfit = |what| {
-            let column = column.to_string();
-            Err(Box::new(Unfit { what, column }).into())
-        };
-        if self.0 == Value::Null {
-            return Ok(IsNull::Yes);
-        }
-        if *column == Type::VARBIT {
-            return any(&self.0, out);
-        }
-        match &self.0 {
-            Value::Null => Ok(IsNull::Yes),
-            Value::Integer(number) if *column == Type::INT8 => number.to_sql(column, out),
-            Value::Integer(number) if *column == Type::INT4 => {
-                i32::try_from(*number)?.to_sql(column, out)
-            }
-            Value::Integer(number) if *column == Type::BOOL => (*number != 0).to_sql(column, out),
-            Value::Integer(_) => unfit("a number"),
-            Value::Text(text) if is_text(column) => {
-                if text.contains('\0') {
-                    return text.replace('\0', NUL).to_sql(&Type::TEXT, out);
-                }
-                text.to_sql(&Type::TEXT, out)
-            }
-            Value::Text(_) => unfit("a text"),
-            Value::Blob(bytes) if *column == Type::BYTEA => bytes.to_sql(column, out),
-            Value::Blob(_) => unfit("bytes"),
-            Value::Real(_) => unfit("a fraction"),
-        }
+        one(&self.0, column, out)
     }
 
     fn accepts(_: &Type) -> bool {
@@ -86,6 +52,81 @@ impl ToSql for Given {
     }
 
     to_sql_checked!();
+}
+
+impl ToSql for GivenColumn<'_> {
+    fn to_sql(
+        &self,
+        column: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        let Kind::Array(member) = column.kind() else {
+            return Err(Box::new(Unfit {
+                what: "a set",
+                column: column.to_string(),
+            }));
+        };
+        // Dimensions, whether there are nulls, the type, the length of the one dimension, and its first number.
+        let length = i32::try_from(self.rows.len())?;
+        for number in [1, 1, member.oid().cast_signed(), length, 1] {
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+        let mut value = BytesMut::new();
+        for row in self.rows {
+            value.clear();
+            let given = row.get(self.column).unwrap_or(&Value::Null);
+            let bytes = match one(given, member, &mut value)? {
+                IsNull::Yes => -1,
+                IsNull::No => i32::try_from(value.len())?,
+            };
+            out.extend_from_slice(&bytes.to_be_bytes());
+            out.extend_from_slice(&value);
+        }
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+/// A value as a parameter of this type is sent.
+fn one(
+    value: &Value,
+    column: &Type,
+    out: &mut BytesMut,
+) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+    let unfit = |what| {
+        let column = column.to_string();
+        Err(Box::new(Unfit { what, column }).into())
+    };
+    if *value == Value::Null {
+        return Ok(IsNull::Yes);
+    }
+    if *column == Type::VARBIT {
+        return any(value, out);
+    }
+    match value {
+        Value::Null => Ok(IsNull::Yes),
+        Value::Integer(number) if *column == Type::INT8 => number.to_sql(column, out),
+        Value::Integer(number) if *column == Type::INT4 => {
+            i32::try_from(*number)?.to_sql(column, out)
+        }
+        Value::Integer(number) if *column == Type::BOOL => (*number != 0).to_sql(column, out),
+        Value::Integer(_) => unfit("a number"),
+        Value::Text(text) if is_text(column) => {
+            if text.contains('\0') {
+                return text.replace('\0', NUL).to_sql(&Type::TEXT, out);
+            }
+            text.to_sql(&Type::TEXT, out)
+        }
+        Value::Text(_) => unfit("a text"),
+        Value::Blob(bytes) if *column == Type::BYTEA => bytes.to_sql(column, out),
+        Value::Blob(_) => unfit("bytes"),
+        Value::Real(_) => unfit("a fraction"),
+    }
 }
 
 /// A value with what it is.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::store::error::StoreError;
+use crate::store::jobs::Job;
 
 fn table() -> Connection {
     let connection = Connection::open_in_memory().unwrap();
@@ -18,7 +19,10 @@ fn insert(connection: &sql::Connection, number: i64) -> Result<(), StoreError> {
 fn serve(connection: &Connection, jobs: Vec<Job>) -> Vec<i64> {
     let (sender, mut queue) = mpsc::channel(16);
     for job in jobs {
-        sender.try_send(Message::Run(job)).ok().unwrap();
+        sender
+            .try_send(Message::Write(Waiting::Alone(job)))
+            .ok()
+            .unwrap();
     }
     drop(sender);
     run(connection, &mut queue, &Histogram::new([]));
