@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `archive` | a tar file, written and read |
 //! | `manifest` | what an archive says of itself |
+//! | `restore` | an archive unpacked, and its database put where it belongs |
 //! | `taken` | that an archive of a moved controller was restored |
 //! | `check` | whether a directory, or an archive, is sound |
 //!
@@ -13,12 +14,16 @@
 //! and learns from its hosts how far they were (`store/sqlite/set_back.rs`). A *moved* controller
 //! was stopped and serves no more where it was, so that nothing can have happened since: its archive
 //! has the run, and it goes on as if it had only been restarted.
+//!
+//! A database at a PostgreSQL server is backed up as the file that a controller of its own would have, and is
+//! restored to a server or into a file. It does not move with its controller: such an archive has none.
 
 mod archive;
 mod check;
 mod manifest;
 #[cfg(test)]
 mod over_postgres;
+mod restore;
 mod taken;
 
 use std::collections::BTreeMap;
@@ -29,20 +34,24 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use self::archive::{next_file, skip_padding, write_end, write_file};
+use self::archive::{write_end, write_file};
 pub use self::check::{Finding, check, check_archive, rebuild_searches};
-use self::manifest::{Entry, FORMAT, Manifest};
+use self::manifest::{Entry, Manifest};
+pub use self::restore::{RestoreTo, restore};
+use self::restore::{read_manifest, unpack};
 pub use self::taken::Taken;
 use crate::clock;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::settings::{InvalidSettings, Settings};
+use crate::store::copying::{self, CopyError};
 use crate::store::error::StoreError;
-use crate::store::model::Whose;
 use crate::store::{self, Place};
 
 const DATABASE: &str = "controller.db";
 const SETTINGS: &str = "controller.toml";
 const RUN: &str = "run";
+/// The controller's own name, among several over one database.
+const NAME: &str = "controller-name";
 /// Every file but the database, the settings and the run; all are needed.
 const IDENTITY: &[&str] = &[
     "ca.pem",
@@ -131,6 +140,20 @@ pub enum BackupError {
     /// The same at a server.
     #[error(transparent)]
     Server(StoreError),
+    /// It was not copied to or from a server.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// The database of a moved controller stays where it is.
+    #[error("{path} has no database: that stays at its server, {server}")]
+    NoDatabase {
+        /// Of the archive.
+        path: PathBuf,
+        /// Where it is.
+        server: String,
+    },
+    /// The server that is named has another.
+    #[error("the database at {0} is not that of this controller; nothing was made")]
+    OtherDatabase(String),
 }
 
 /// Files that are removed unless they are [`keep`](Self::keep)t.
@@ -305,12 +328,24 @@ fn write(dir: &DataDir, mut to: NewArchive, moved: bool) -> Result<Archived, Bac
         path: dir.settings(),
         mistakes,
     })?;
-    let database = dir.existing_database()?;
+    let place = place(dir, Some(&settings))?;
     let seal = dir.seal_key_text()?;
-    let schema = store::copy(&database, &copy).map_err(|source| BackupError::Database {
-        path: database,
-        source,
-    })?;
+    let schema = match &place {
+        Place::File(path) => {
+            let copied = store::copy(path, &copy);
+            Some(copied.map_err(|source| BackupError::store(&place, source))?)
+        }
+        Place::Postgres(_) if moved => None,
+        Place::Postgres(_) => {
+            let name = dir.name()?;
+            Some(copying::copy_out(
+                &place,
+                &dir.seal_key()?,
+                name.as_deref(),
+                &copy,
+            )?)
+        }
+    };
     let mut small = BTreeMap::from([(SETTINGS.to_owned(), text.into_bytes())]);
     let held = dir.hold_authority()?;
     for name in IDENTITY.iter().filter(|name| **name != SEAL_KEY) {
@@ -331,6 +366,11 @@ fn write(dir: &DataDir, mut to: NewArchive, moved: bool) -> Result<Archived, Bac
     if moved && let Some(run) = dir.run()? {
         small.insert(RUN.to_owned(), run.into_bytes());
     }
+    if schema.is_none()
+        && let Some(name) = dir.name()?
+    {
+        small.insert(NAME.to_owned(), name.into_bytes());
+    }
     let mut files: BTreeMap<String, Entry> = BTreeMap::new();
     for (name, bytes) in &small {
         let entry = summed(&mut bytes.as_slice());
@@ -340,25 +380,38 @@ fn write(dir: &DataDir, mut to: NewArchive, moved: bool) -> Result<Archived, Bac
         );
     }
     let failed = |error| BackupError::file(&copy, error);
-    let mut database = File::open(&copy).map_err(failed)?;
-    files.insert(DATABASE.to_owned(), summed(&mut database).map_err(failed)?);
-    database.rewind().map_err(failed)?;
+    let mut database = None;
+    if schema.is_some() {
+        let mut file = File::open(&copy).map_err(failed)?;
+        files.insert(DATABASE.to_owned(), summed(&mut file).map_err(failed)?);
+        file.rewind().map_err(failed)?;
+        database = Some(file);
+    }
     let now = clock::now();
     let manifest = Manifest {
-        format: FORMAT,
+        format: manifest::format_of(&place),
         fleet: settings.fleet,
         made_at: now.to_string(),
         made_by: concat!("postern-controller ", env!("CARGO_PKG_VERSION")).to_owned(),
-        schema,
+        schema: schema.unwrap_or(store::SCHEMA),
         moved,
+        is_without_database: schema.is_none(),
         owner: program::owner::name_of_owner(dir.path()),
         files,
     };
-    let written = pack(&to.file, &manifest, &small, (&mut database, now.secs()));
+    let written = pack(&to.file, &manifest, &small, (database, now.secs()));
     let bytes = written.map_err(|error| BackupError::file(&to.path, error))?;
     to.is_whole = true;
     drop(drafts);
     Ok(archived(manifest, bytes))
+}
+
+/// Where the database of a directory is.
+fn place(dir: &DataDir, settings: Option<&Settings>) -> Result<Place, BackupError> {
+    match settings.and_then(|settings| settings.database.clone()) {
+        Some(database) => Ok(Place::Postgres(database.under(dir.path()))),
+        None => Ok(Place::File(dir.existing_database()?)),
+    }
 }
 
 /// Writes everything into one file, and gives its length.
@@ -366,7 +419,7 @@ fn pack(
     file: &File,
     manifest: &Manifest,
     small: &BTreeMap<String, Vec<u8>>,
-    (database, at_secs): (&mut File, u64),
+    (database, at_secs): (Option<File>, u64),
 ) -> io::Result<u64> {
     let mut archive = BufWriter::new(file);
     let text = serde_json::to_vec_pretty(manifest).map_err(io::Error::other)?;
@@ -380,184 +433,15 @@ fn pack(
     for (name, bytes) in small {
         write_file(&mut archive, name, size(bytes), &mut bytes.as_slice())?;
     }
-    let length = database.metadata()?.len();
-    write_file(&mut archive, DATABASE, (length, at_secs), database)?;
+    if let Some(mut database) = database {
+        let length = database.metadata()?.len();
+        write_file(&mut archive, DATABASE, (length, at_secs), &mut database)?;
+    }
     write_end(&mut archive)?;
     archive.flush()?;
     drop(archive);
     file.sync_all()?;
     Ok(file.metadata()?.len())
-}
-
-/// Makes a controller in `data`, which must be new or empty, out of a backup. That of a controller that
-/// was moved is restored once; `again` makes of it a backup like any other, after which things may have
-/// happened that are not in it.
-///
-/// # Errors
-///
-/// [`BackupError`]; then `data` holds no controller.
-pub fn restore(from: &OldArchive, data: &Path, again: bool) -> Result<Archived, BackupError> {
-    let dir = DataDir::create(data)?;
-    let failed = |error| BackupError::file(&from.path, error);
-    // Of two at once the second waits, and finds the mark of the first.
-    from.file.lock().map_err(failed)?;
-    let (taken, end) = taken::find(&from.file).map_err(failed)?;
-    if let Some(taken) = taken.as_ref().filter(|_| !again) {
-        return Err(BackupError::Taken {
-            path: from.path.clone(),
-            taken: taken.clone(),
-        });
-    }
-    let mut drafts = Drafts::default();
-    let (mut manifest, text) = unpack(from, Some((&dir, &mut drafts)))?;
-    if taken.is_some() {
-        // What was claimed since, whoever serves elsewhere knows.
-        dir.forget_run()?;
-        manifest.moved = false;
-    }
-    let seal = dir.seal_key()?;
-    let failed = |source| BackupError::Database {
-        path: dir.database(),
-        source,
-    };
-    // Whose log it is matters only to what was signed of it, which `check` reads.
-    let place = Place::File(dir.database());
-    let examined = store::examine(&place, &seal, Whose::default(), &mut |_, _| {});
-    let examined = examined.map_err(failed)?;
-    if let Some(damage) = examined.damage.first() {
-        return Err(BackupError::damaged(
-            &from.path,
-            format!("its database is damaged: {damage}"),
-        ));
-    }
-    store::is_known(&examined).map_err(failed)?;
-    Settings::parse(&text).map_err(|mistakes| BackupError::Settings {
-        path: from.path.join(SETTINGS),
-        mistakes,
-    })?;
-    let bytes = from.file.metadata().map_or(0, |it| it.len());
-    let marked = manifest.moved.then(|| {
-        let taken = Taken::here(data);
-        taken::mark(&from.file, end, &taken)
-    });
-    dir.write_settings(&text)?;
-    drafts.keep();
-    Ok(Archived {
-        unmarked: matches!(marked, Some(Err(_))),
-        ..archived(manifest, bytes)
-    })
-}
-
-/// Reads an archive, and puts its files into a directory where one is given; the settings are given
-/// back. Every file must be what the manifest says.
-fn unpack(
-    archive: &OldArchive,
-    mut into: Option<(&DataDir, &mut Drafts)>,
-) -> Result<(Manifest, String), BackupError> {
-    let from = archive.path.as_path();
-    let failed = |error| BackupError::file(from, error);
-    let mut file = &archive.file;
-    // It may have been read before.
-    file.rewind().map_err(failed)?;
-    let mut archive = BufReader::new(file);
-    let manifest = read_manifest(from, &mut archive)?;
-    let mut settings = String::new();
-    let mut left = manifest.files.clone();
-    while let Some((name, size)) = next_file(&mut archive).map_err(failed)? {
-        if name == taken::NAME {
-            io::copy(&mut archive.by_ref().take(size), &mut io::sink()).map_err(failed)?;
-            skip_padding(&mut archive, size).map_err(failed)?;
-            continue;
-        }
-        let Some(expected) = left.remove(&name).filter(|it| it.bytes == size) else {
-            return Err(BackupError::damaged(
-                from,
-                format!("`{name}` is not what was packed"),
-            ));
-        };
-        let mut contents = archive.by_ref().take(size);
-        let found = if name == SETTINGS {
-            contents.read_to_string(&mut settings).map_err(failed)?;
-            summed(&mut settings.as_bytes()).map_err(failed)?
-        } else if let Some((dir, drafts)) = &mut into {
-            let path = dir.path().join(&name);
-            drafts.0.push(path.clone());
-            unpack_file(&path, mode(&name), &mut contents)
-                .map_err(|error| BackupError::file(&path, error))?
-        } else {
-            summed(&mut contents).map_err(failed)?
-        };
-        if found != expected {
-            return Err(BackupError::damaged(
-                from,
-                format!("`{name}` is not what was packed"),
-            ));
-        }
-        skip_padding(&mut archive, size).map_err(failed)?;
-    }
-    if let Some((name, _)) = left.first_key_value() {
-        return Err(BackupError::damaged(from, format!("`{name}` is missing")));
-    }
-    Ok((manifest, settings))
-}
-
-fn read_manifest(from: &Path, archive: &mut impl Read) -> Result<Manifest, BackupError> {
-    let failed = |error| BackupError::file(from, error);
-    let no_backup = || BackupError::damaged(from, "it is no backup of a controller");
-    let (name, size) = next_file(archive).map_err(failed)?.ok_or_else(no_backup)?;
-    if name != manifest::NAME || size > SMALL_MAX {
-        return Err(no_backup());
-    }
-    let mut text = Vec::new();
-    archive.take(size).read_to_end(&mut text).map_err(failed)?;
-    skip_padding(archive, size).map_err(failed)?;
-    let manifest: Manifest = serde_json::from_slice(&text).map_err(|_| no_backup())?;
-    if manifest.format > FORMAT {
-        let what = format!("it was made by {}, which is newer", manifest.made_by);
-        return Err(BackupError::damaged(from, what));
-    }
-    let is_known = |name: &str| {
-        [DATABASE, SETTINGS, RUN, AUTHORITY].contains(&name) || IDENTITY.contains(&name)
-    };
-    if let Some(name) = manifest.files.keys().find(|name| !is_known(name)) {
-        return Err(BackupError::damaged(
-            from,
-            format!("`{name}` is no file of a controller"),
-        ));
-    }
-    let needed = IDENTITY.iter().chain([&DATABASE, &SETTINGS]);
-    for name in needed {
-        if !manifest.files.contains_key(*name) {
-            return Err(BackupError::damaged(from, format!("`{name}` is missing")));
-        }
-    }
-    Ok(manifest)
-}
-
-/// Writes a file that is new, and says what was written.
-fn unpack_file(path: &Path, mode: u32, contents: &mut impl Read) -> io::Result<Entry> {
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)?;
-    let mut hash = Sha256::new();
-    let mut bytes = 0;
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let read = contents.read(&mut buffer)?;
-        let Some(part) = buffer.get(..read).filter(|part| !part.is_empty()) else {
-            break;
-        };
-        file.write_all(part)?;
-        hash.update(part);
-        bytes += read as u64;
-    }
-    file.sync_all()?;
-    Ok(Entry {
-        bytes,
-        sha256: hex::encode(hash.finalize()),
-    })
 }
 
 fn summed(contents: &mut impl Read) -> io::Result<Entry> {
@@ -578,14 +462,6 @@ fn summed(contents: &mut impl Read) -> io::Result<Entry> {
     })
 }
 
-fn mode(name: &str) -> u32 {
-    if name == "ca.pem" || name == "server.pem" {
-        0o644
-    } else {
-        0o600
-    }
-}
-
 fn archived(manifest: Manifest, bytes: u64) -> Archived {
     let Manifest {
         format: _,
@@ -594,6 +470,7 @@ fn archived(manifest: Manifest, bytes: u64) -> Archived {
         made_by,
         schema,
         moved,
+        is_without_database: _,
         owner: _,
         files: _,
     } = manifest;

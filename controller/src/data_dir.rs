@@ -76,7 +76,7 @@ pub enum DataDirError {
     #[error("the controller of {0} was moved to another machine")]
     Moved(PathBuf),
     /// What a command needs to be a file is none.
-    #[error("the database of {0} is at a PostgreSQL server, and this knows files only")]
+    #[error("the database of {0} is at a PostgreSQL server, and is no file")]
     Elsewhere(PathBuf),
     /// Two controllers cannot share a directory.
     #[error("another controller serves {0}")]

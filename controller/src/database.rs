@@ -97,12 +97,19 @@ pub(crate) fn copy_by(
     })
 }
 
-/// The text of the settings with another place of the database.
 fn switched(dir: &DataDir, to: Option<&PostgresSettings>) -> Result<String, DatabaseCopyError> {
-    let path = dir.settings();
-    let text = with_database(&dir.read_settings()?, to);
+    switched_text(&dir.settings(), &dir.read_settings()?, to)
+}
+
+/// The text of settings with another place of the database.
+pub(crate) fn switched_text(
+    path: &Path,
+    text: &str,
+    to: Option<&PostgresSettings>,
+) -> Result<String, DatabaseCopyError> {
+    let text = with_database(text, to);
     let parsed = Settings::parse(&text).map_err(|mistakes| StartError::Settings {
-        path: path.clone(),
+        path: path.to_owned(),
         mistakes,
     })?;
     if parsed.database.as_ref() != to {

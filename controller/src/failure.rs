@@ -134,7 +134,10 @@ impl Failure for BackupError {
             | Self::Damaged { .. }
             | Self::Taken { .. }
             | Self::Server(_)
+            | Self::NoDatabase { .. }
+            | Self::OtherDatabase(_)
             | Self::Database { .. } => Exit::Refused,
+            Self::Copy(error) => error.exit(),
         }
     }
 
@@ -153,6 +156,13 @@ impl Failure for BackupError {
             ),
             Self::Database { source, path } => database_hint(source, Some(path)),
             Self::Server(source) => database_hint(source, None),
+            Self::Copy(error) => error.hint(),
+            Self::NoDatabase { .. } => Some(
+                "restore without --to-file: the controller goes on with the database at its server".into(),
+            ),
+            Self::OtherDatabase(_) => {
+                Some("name the server and the database that the controller had with --database".into())
+            }
             Self::File { .. } | Self::Damaged { .. } | Self::Settings { .. } => None,
         }
     }
@@ -372,11 +382,9 @@ fn database_hint(error: &StoreError, database: Option<&Path>) -> Option<Cow<'sta
 
 fn data_dir_hint(error: &DataDirError) -> Option<Cow<'_, str>> {
     match error {
-        DataDirError::Elsewhere(_) => Some(
-            "back up the database with pg_dump, and the files of the directory beside it; docs/operator.md \
-             says how"
-                .into(),
-        ),
+        DataDirError::Elsewhere(_) => {
+            Some("correct [database] in controller.toml, or leave it out where it is a file".into())
+        }
         DataDirError::NotEmpty(_) => {
             Some("give a new directory, or remove what an interrupted `init` left there".into())
         }

@@ -66,8 +66,8 @@ pub use authority::change::{RotateError, RotateStep, Rotated, rotate_ca};
 pub use authority::doubt::AuthorityDoubt;
 pub use authority::report::{AuthorityLine, AuthorityStatus, Waiting, ca_status};
 pub use backup::{
-    Archived, BackupError, Finding, NewArchive, OldArchive, Taken, backup, check, check_archive,
-    move_to, rebuild_searches, restore,
+    Archived, BackupError, Finding, NewArchive, OldArchive, RestoreTo, Taken, backup, check,
+    check_archive, move_to, rebuild_searches, restore,
 };
 pub use beside::{SinkError, SinkRow, SinkSkipped, SinkTested, list_sinks, skip_record, test_sink};
 pub use ca::rotation::NotNow;

@@ -34,7 +34,7 @@ pub struct Status {
     pub fleet: String,
     /// Where members dial it, `host:port`.
     pub address: String,
-    /// Of the database and what is written beside it, bytes.
+    /// Of the database and what is written beside it, bytes; 0 where its server does not say.
     pub database_bytes: u64,
     /// When the last backup was made, RFC 3339; empty when none was, or none that is known here.
     pub last_backup_at: String,
@@ -161,6 +161,7 @@ async fn of(context: &Context, serving: &Serving, now: Timestamp) -> Result<Stat
             error: standing.error,
         }
     });
+    let bytes_at_server = context.store.bytes_at_server().await?;
     let (log_conflicts, at_ms) = context.store.conflicts().await?;
     let log_conflict_at = match at_ms {
         0 => String::new(),
@@ -176,7 +177,7 @@ async fn of(context: &Context, serving: &Serving, now: Timestamp) -> Result<Stat
         is_serving: true,
         fleet: context.settings.fleet.clone(),
         address: context.settings.address.clone(),
-        database_bytes: dir.database_bytes(),
+        database_bytes: bytes_at_server.unwrap_or_else(|| dir.database_bytes()),
         last_backup_at: dir.last_backup(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: process::id(),

@@ -51,6 +51,9 @@ const OWNERS: &[(&[&str], &[&str])] = &[
             "store/postgres/",
             "store/engine.rs",
             "store/place.rs",
+            // Whichever it is.
+            "store/alone.rs",
+            "store/snapshot.rs",
             "store/fixture.rs",
             "store/tests/set_back.rs",
             "store.rs",

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use fleet::audit::{Checkpoint, Verdict};
 
-use super::{BackupError, Drafts, OldArchive, unpack};
+use super::{BackupError, Drafts, OldArchive, place, unpack};
 use crate::authority;
 use crate::ca::{Authority, Credentials};
 use crate::clock;
 use crate::data_dir::{DataDir, DataDirError};
+use crate::database::switched_text;
 use crate::random::random;
 use crate::settings::Settings;
 use crate::store::model::{Examined, Whose};
@@ -68,9 +69,16 @@ impl Finding {
 ///
 /// [`BackupError`] when there is nothing to look at; what is wrong is a finding.
 pub fn check(data: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<Finding>, BackupError> {
-    let dir = DataDir::open(data)?;
-    let mut findings = vec![settings(&dir)?, authorities(&dir), server(&dir)];
-    findings.extend(drafts(&dir)?);
+    look_at(&DataDir::open(data)?, true, progress)
+}
+
+fn look_at(
+    dir: &DataDir,
+    has_database: bool,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Vec<Finding>, BackupError> {
+    let mut findings = vec![settings(dir)?, authorities(dir), server(dir)];
+    findings.extend(drafts(dir)?);
     findings.extend(dir.unfinished_rotation().map(|path| {
         let detail =
             "left by a rotation of the seal key that was killed; the next start ends or undoes it";
@@ -87,9 +95,12 @@ pub fn check(data: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<Find
             return Ok(findings);
         }
     };
+    if !has_database {
+        return Ok(findings);
+    }
     let settings = dir.read_settings().ok();
     let settings = settings.and_then(|text| Settings::parse(&text).ok());
-    let place = match place(&dir, settings.as_ref()) {
+    let place = match place(dir, settings.as_ref()) {
         // Where it is at the server, the settings do not say well.
         Err(BackupError::DataDir(DataDirError::Elsewhere(_))) => return Ok(findings),
         place => place?,
@@ -100,18 +111,10 @@ pub fn check(data: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<Find
         controller: name.as_deref().filter(|_| is_at_server(&place)),
     };
     match store::examine(&place, &seal, whose, progress) {
-        Ok(examined) => database(&dir, &examined, &mut findings)?,
+        Ok(examined) => database(dir, &examined, &mut findings)?,
         Err(error) => findings.push(wrong("database", program::one_line(&error).to_string())),
     }
     Ok(findings)
-}
-
-/// Where the database of a directory is.
-fn place(dir: &DataDir, settings: Option<&Settings>) -> Result<Place, BackupError> {
-    match settings.and_then(|settings| settings.database.clone()) {
-        Some(database) => Ok(Place::Postgres(database.under(dir.path()))),
-        None => Ok(Place::File(dir.existing_database()?)),
-    }
 }
 
 const fn is_at_server(place: &Place) -> bool {
@@ -161,12 +164,16 @@ pub fn check_archive(
     let dir = DataDir::create(&unpacked.0)?;
     let mut drafts = Drafts::default();
     unpack(&archive, Some((&dir, &mut drafts)))?;
-    dir.write_settings(&text)?;
+    // Its database is a file here, wherever that was.
+    let here = switched_text(path, &text, None).map_err(|error| {
+        let what = program::one_line(&error).to_string();
+        BackupError::damaged(path, what)
+    })?;
+    dir.write_settings(&here)?;
     drafts.keep();
-    drop(dir);
     let mut findings = vec![whole];
     // Which run was the last is of a directory that is used.
-    let inside = check(&unpacked.0, progress)?.into_iter();
+    let inside = look_at(&dir, !manifest.is_without_database, progress)?.into_iter();
     findings.extend(inside.filter(|finding| finding.what != LAST_RUN));
     Ok(findings)
 }

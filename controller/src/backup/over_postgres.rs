@@ -2,14 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use fleet::EventKind;
+use fleet::{EventKind, Role};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::Running;
-use crate::store::fixture::event;
+use crate::store::Store;
+use crate::store::fixture::{apply, event, join};
+use crate::store::model::{Claim, ClaimOutcome};
 use crate::store::trial::Trial;
+use crate::{Running, clock};
 
 const FAST: &str = "fsync = off\nfull_page_writes = off";
 
@@ -57,6 +59,194 @@ impl Lab {
             running.stop().await;
         });
     }
+}
+
+/// The first to serve from this directory, with a policy, members and a claim; then something is done beside it.
+fn serving<T>(lab: &Lab, data: &Path, beside: impl AsyncFnOnce(&Store) -> T) -> T {
+    lab.runtime.block_on(async {
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let running = Running::start(data, Some(listen)).await.unwrap();
+        let store = running.context().store.clone();
+        let done = beside(&store).await;
+        running.stop().await;
+        done
+    })
+}
+
+/// Does what the commands do, which are not in a task, beside one.
+async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let working = move || std::thread::spawn(work).join().unwrap();
+    tokio::task::spawn_blocking(working).await.unwrap()
+}
+
+fn claim(host: &str, digest: u8) -> Claim {
+    Claim {
+        domain: [7; 32],
+        digest: [digest; 32],
+        host: host.to_owned(),
+        seq: digest.into(),
+        forget_after_secs: u64::MAX / 4,
+        dated_secs: clock::now().secs(),
+        capped: false,
+    }
+}
+
+/// Who is a member, and from when on packets are taken.
+async fn seen(store: &Store) -> (Vec<String>, u64) {
+    let members = store.members().await.unwrap().into_iter();
+    let floor = store.fleet_state().await.unwrap().replay_floor_secs;
+    (members.map(|member| member.name).collect(), floor)
+}
+
+fn backed_up(data: &Path, name: &str) -> PathBuf {
+    let file = data.with_file_name(name);
+    backup(data, NewArchive::create(&file).unwrap()).unwrap();
+    file
+}
+
+fn restored(file: &Path, data: &Path, to: &RestoreTo) -> Result<Archived, BackupError> {
+    restore(&OldArchive::open(file).unwrap(), data, (to, false))
+}
+
+#[test]
+fn a_backup_made_while_controllers_serve_is_restored_to_a_server_or_into_a_file_and_refuses_what_may_have_been_claimed_since()
+ {
+    let lab = Lab::start();
+    let data = lab.made("fleet");
+    let file = serving(&lab, &data, async |store| {
+        join(store, Role::Host, "web-1").await;
+        join(store, Role::User, "ada").await;
+        apply(
+            store,
+            0,
+            "SOURCE ANY\nKEY a-static-key\nOPEN_PORTS tcp/22\n",
+        )
+        .await;
+        store.claim(claim("web-1", 1)).await.unwrap();
+        // Somebody writes all the time.
+        let writing = store.clone();
+        let writer = tokio::spawn(async move {
+            loop {
+                let event = event(EventKind::Refused, "meanwhile");
+                writing.record(event).await.unwrap();
+            }
+        });
+        let asked = data.clone();
+        let file = beside(move || backed_up(&asked, "fleet.tar")).await;
+        writer.abort();
+        let status = crate::status(&data).await.unwrap();
+        assert!(
+            status.database_bytes > 1 << 20 && status.is_serving,
+            "{status:?}"
+        );
+        store.claim(claim("web-1", 2)).await.unwrap();
+        join(store, Role::User, "late").await;
+        file
+    });
+    let stopped = lab.runtime.block_on(crate::status(&data)).unwrap();
+    assert!(
+        stopped.database_bytes > 1 << 20 && !stopped.is_serving,
+        "{stopped:?}"
+    );
+    let findings = check_archive(&file, &mut |_, _| {}).unwrap();
+    assert!(findings.iter().all(|it| it.is_sound), "{findings:?}");
+    let (members, floor) = serving(&lab, &data, seen);
+    assert!(members.contains(&"late".to_owned()));
+
+    // Where it was there is a fleet, and nothing is left of the attempt.
+    let to = |name: &str| lab.dir.path().join(name);
+    let refused = restored(&file, &to("again"), &RestoreTo::AsItWas).unwrap_err();
+    assert!(
+        matches!(refused, BackupError::Copy(CopyError::NotEmpty(_))),
+        "{refused:?}"
+    );
+    assert_eq!(fs::read_dir(to("again")).unwrap().count(), 0);
+
+    lab.trial.sql("postgres", "CREATE DATABASE empty");
+    let other = RestoreTo::Postgres(lab.trial.settings("empty"));
+    for (name, place) in [("again", &other), ("file", &RestoreTo::File)] {
+        let of = restored(&file, &to(name), place).unwrap();
+        assert!(!of.moved && of.fleet == "prod", "{of:?}");
+        assert_eq!(to(name).join("controller.db").exists(), name == "file");
+        assert_eq!(said(&to(name)).0, Vec::<&str>::new(), "{name}");
+        serving(&lab, &to(name), async |store| {
+            let (now, raised) = seen(store).await;
+            let before: Vec<_> = members.iter().filter(|name| *name != "late").collect();
+            assert_eq!(now.iter().collect::<Vec<_>>(), before, "{name}");
+            assert!(raised > floor, "{name}: {raised} {floor}");
+            // What was won before is not won by another, nor what may have been won since.
+            for digest in [1, 2] {
+                let won = store.claim(claim("web-2", digest)).await.unwrap();
+                assert!(!matches!(won, ClaimOutcome::Won), "{name}: {won:?}");
+            }
+            assert!(store.policy_text(1).await.unwrap().is_some());
+        });
+    }
+    // And of the file that was restored one is made that any program reads.
+    let again = backed_up(&to("file"), "file.tar");
+    lab.trial.sql("postgres", "CREATE DATABASE third");
+    let third = RestoreTo::Postgres(lab.trial.settings("third"));
+    restored(&again, &to("third"), &third).unwrap();
+    assert_eq!(said(&to("third")).0, Vec::<&str>::new());
+    // Another controller of before that is pointed to what was restored takes it for set back, too.
+    let text = fs::read_to_string(data.join("controller.toml")).unwrap();
+    let text = text.replace("dbname=fleet", "dbname=empty");
+    fs::write(data.join("controller.toml"), text).unwrap();
+    let (_, before) = serving(&lab, &to("again"), seen);
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let (_, raised) = serving(&lab, &data, seen);
+    assert!(raised > before, "{raised} {before}");
+}
+
+#[test]
+fn a_controller_moves_without_the_database_at_its_server_and_goes_on_there_while_others_serve() {
+    let lab = Lab::start();
+    let data = lab.made("fleet");
+    let to = |name: &str| lab.dir.path().join(name);
+    let seal = DataDir::open(&data).unwrap().seal_key_bytes().unwrap();
+    let over = lab.trial.settings("fleet");
+    let second = to("second");
+    let joined = crate::init_join(&second, "localhost:7444", over, &seal);
+    lab.runtime.block_on(joined).unwrap();
+    let (_, floor) = serving(&lab, &data, seen);
+    let file = to("moved.tar");
+
+    let serve = Running::start(&data, Some("127.0.0.1:0".parse().unwrap()));
+    let serves = lab.runtime.block_on(serve).unwrap();
+    let refused = move_to(&data, NewArchive::create(&file).unwrap()).unwrap_err();
+    assert!(
+        matches!(refused, BackupError::DataDir(DataDirError::Locked(_))),
+        "{refused:?}"
+    );
+    lab.runtime.block_on(serves.stop());
+    let moved = serving(&lab, &to("second"), async |_| {
+        let (data, file) = (data.clone(), file.clone());
+        beside(move || move_to(&data, NewArchive::create(&file).unwrap()).unwrap()).await
+    });
+
+    assert!(moved.moved && moved.bytes < 1 << 20, "{moved:?}");
+    let gone = DataDir::open(&data).unwrap_err();
+    assert!(matches!(gone, DataDirError::Moved(_)), "{gone:?}");
+    let findings = check_archive(&file, &mut |_, _| {}).unwrap();
+    assert!(findings.iter().all(|it| it.is_sound), "{findings:?}");
+    let refused = restored(&file, &to("new"), &RestoreTo::File).unwrap_err();
+    assert!(
+        matches!(refused, BackupError::NoDatabase { .. }),
+        "{refused:?}"
+    );
+    lab.made("other");
+    let other = RestoreTo::Postgres(lab.trial.settings("other"));
+    let refused = restored(&file, &to("new"), &other).unwrap_err();
+    assert!(
+        matches!(refused, BackupError::OtherDatabase(_)),
+        "{refused:?}"
+    );
+    restored(&file, &to("new"), &RestoreTo::AsItWas).unwrap();
+    let twice = restored(&file, &to("twice"), &RestoreTo::AsItWas).unwrap_err();
+    assert!(matches!(twice, BackupError::Taken { .. }), "{twice:?}");
+    assert_eq!(said(&to("new")).0, Vec::<&str>::new());
+    assert_eq!(serving(&lab, &to("new"), seen).1, floor);
+    assert_eq!(serving(&lab, &to("second"), seen).1, floor);
 }
 
 /// What is not sound, and what is to be thought of.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use controller::{Archived, Finding, NewArchive, OldArchive};
+use controller::{Archived, Finding, NewArchive, OldArchive, PostgresSettings, RestoreTo};
 use serde_json::json;
 
 use super::data::DataArgs;
@@ -12,8 +12,8 @@ use super::error::CommandError;
 /// Write a backup of everything into one file, also while the controller serves
 ///
 /// The file is a tar archive with the database as it was at one moment, the authority, the keys and
-/// the settings; nobody but its owner may read it, and whoever can is the fleet. A file that is there
-/// is never overwritten. JSON fields: file, fleet, made_at, made_by, schema, bytes, moved.
+/// the settings; nobody but its owner may read it, and whoever can is the fleet. A database at a PostgreSQL server is
+/// in it as a file. A file that is there is never overwritten. JSON fields: file, fleet, made_at, made_by, schema, bytes, moved.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -33,17 +33,31 @@ pub(crate) struct BackupArgs {
 /// operator says what is to be in force (`postern policy apply --after-restore`). The archive of a
 /// controller that was moved has everything, and is marked when it is restored: a second time it is
 /// refused, because a fleet has one controller. A directory that root has made here belongs to the user
-/// who owned the one that was backed up, where this machine knows that user.
+/// who owned the one that was backed up, where this machine knows that user. The database goes where it was: into the
+/// directory, or to the PostgreSQL server that the settings name, into a database that has nothing in it.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  postern-controller restore /backup/postern-2026-11-25.tar --data /var/lib/postern")]
+  postern-controller restore /backup/postern-2026-11-25.tar --data /var/lib/postern
+  postern-controller restore postern.tar --database 'postgresql://postern@db-2.example/postern'")]
 pub(crate) struct RestoreArgs {
     /// File that `backup` or `move` has written
     file: PathBuf,
     /// Restore a moved controller once more, as from a backup; the one before must never serve again
     #[arg(long)]
     again: bool,
+    /// Put the database to this PostgreSQL server, wherever it was: what libpq calls a connection string
+    #[arg(long, value_name = "URL", conflicts_with = "to_file")]
+    database: Option<String>,
+    /// File whose first line is the password for that server
+    #[arg(long, value_name = "FILE", requires = "database")]
+    database_password_file: Option<PathBuf>,
+    /// File with the authorities (PEM) that the server's certificate may be of, instead of the system's
+    #[arg(long, value_name = "FILE", requires = "database")]
+    database_ca_file: Option<PathBuf>,
+    /// Put the database into the directory, wherever it was
+    #[arg(long)]
+    to_file: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -52,7 +66,8 @@ pub(crate) struct RestoreArgs {
 ///
 /// As `backup`, but nothing can have happened since: restored elsewhere, it goes on as if it had only
 /// been restarted. Members reach it under the address that they know, so the name in it must lead to
-/// the other machine then.
+/// the other machine then. A database at a PostgreSQL server stays there: the file has only what is the controller's
+/// own, and other controllers of the fleet go on.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -121,12 +136,25 @@ impl RestoreArgs {
         let Self {
             file,
             again,
+            database,
+            database_password_file: password_file,
+            database_ca_file: ca_file,
+            to_file,
             common,
         } = self;
+        let to = match database {
+            Some(url) => RestoreTo::Postgres(PostgresSettings {
+                url,
+                password_file,
+                ca_file,
+            }),
+            None if to_file => RestoreTo::File,
+            None => RestoreTo::AsItWas,
+        };
         let archive = OldArchive::open(&file)?;
         let Common { data, json } = common;
         let data = data.enter_made_for(archive.owner()?.as_deref())?;
-        let archived = controller::restore(&archive, &data, again)?;
+        let archived = controller::restore(&archive, &data, (&to, again))?;
         let data = data.display();
         let since = if archived.moved {
             "It goes on where it was.".to_owned()

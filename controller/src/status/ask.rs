@@ -9,8 +9,9 @@ use tokio::time::timeout;
 
 use super::{PATIENCE, Status};
 use crate::data_dir::{DataDir, DataDirError};
-use crate::start::directory::read_settings;
+use crate::start::directory::{place, read_settings};
 use crate::start::error::StartError;
+use crate::store;
 
 /// Asks the controller that serves from `data`; what its directory says when none does.
 ///
@@ -45,10 +46,17 @@ fn is_nobody(error: &io::Error) -> bool {
 
 fn of_directory(dir: &DataDir) -> Result<Status, StartError> {
     let settings = read_settings(dir)?;
+    // The driver is a runtime of its own, which cannot be in another's thread.
+    let asked = dir.clone();
+    let asking = std::thread::spawn(move || {
+        let place = place(&asked, &read_settings(&asked)?.under(asked.path()))?;
+        Ok::<_, StartError>(store::bytes_at_server(&place, &asked.seal_key()?)?)
+    });
+    let at_server = asking.join().ok().and_then(Result::ok).flatten();
     Ok(Status {
         fleet: settings.fleet,
         address: settings.address,
-        database_bytes: dir.database_bytes(),
+        database_bytes: at_server.unwrap_or_else(|| dir.database_bytes()),
         last_backup_at: dir.last_backup(),
         ..Status::default()
     })

@@ -2,6 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `out` | into a file, while controllers serve: for backups |
 //! | `tables` | every table of the schema, read and written whatever its columns are |
 //!
 //! The source is read in one snapshot. Rows go over in the order of their keys, some at a time, and how
@@ -9,10 +10,12 @@
 //! long as that table (`db_copy`) is in a database, no controller serves from it. At the end every table
 //! is read again on both sides, and the log is verified in the copy as `check` does it.
 
+mod out;
 mod tables;
 
 use sha2::{Digest as _, Sha256};
 
+pub(crate) use self::out::copy_out;
 use self::tables::{Table, add, read, written};
 use super::Place;
 use super::alone::Alone;

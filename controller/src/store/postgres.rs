@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use prometheus_client::metrics::histogram::Histogram;
 
+pub(super) use self::look::bytes;
 use self::readers::Readers;
 use self::server::Server;
 pub(super) use self::writer::LOCK;

@@ -9,9 +9,10 @@ use super::alone::Alone;
 use super::error::StoreError;
 use super::model::{Examined, LogRow, Resealed, SinkCursor, Whose};
 use super::seal::{KEY_LEN, SealKey};
+use super::snapshot::Snapshot;
 pub(crate) use super::sqlite::schema::SCHEMA;
 use super::sqlite::{backup, connection, resealing, searched, sinks};
-use super::{Place, Store, postgres};
+use super::{Place, Store, authorities, postgres};
 
 /// Records, and how far they are sent on.
 impl Store {
@@ -109,6 +110,24 @@ impl Store {
     }
 }
 
+impl Store {
+    /// How large the database is, bytes, where its server says so; `None` of a file.
+    pub(crate) async fn bytes_at_server(&self) -> Result<Option<u64>, StoreError> {
+        if !self.is_shared() {
+            return Ok(None);
+        }
+        self.engine.read(postgres::bytes).await.map(Some)
+    }
+}
+
+/// How large the database at a server is, bytes; `None` of a file. Not in a task.
+pub(crate) fn bytes_at_server(place: &Place, seal: &SealKey) -> Result<Option<u64>, StoreError> {
+    match place {
+        Place::File(_) => Ok(None),
+        Place::Postgres(_) => postgres::bytes(Snapshot::begin(place, seal)?.sql()).map(Some),
+    }
+}
+
 /// Copies the database at `from`, whether it is in use or not, into a new file (mode 0600), and
 /// gives the number of its schema.
 pub(crate) fn copy(from: &Path, to: &Path) -> Result<u32, StoreError> {
@@ -126,6 +145,19 @@ pub(crate) fn examine(
     match place {
         Place::File(path) => backup::examine(path, seal, whose, progress),
         Place::Postgres(_) => postgres::examine(place, seal, whose, progress),
+    }
+}
+
+/// Whether the database at a server is one of this fleet, under this key. Not in a task.
+pub(crate) fn knows(place: &Place, seal: &SealKey, fleet: &str) -> Result<bool, StoreError> {
+    let snapshot = Snapshot::begin(place, seal)?;
+    if snapshot.schema()? == 0 {
+        return Ok(false);
+    }
+    match authorities::shared(snapshot.sql(), seal) {
+        Ok(shared) => Ok(shared.is_some_and(|shared| shared.fleet == fleet)),
+        Err(StoreError::Seal(_)) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -110,6 +110,16 @@ pub(super) fn open_alone(path: &Path, key: &RowKey) -> Result<Alone, StoreError>
     open_connection(path, key).map_err(|error| disk::named(error, path))
 }
 
+/// Opens an empty file for what is copied into it, with the newest schema. Until it is closed nothing of it need be
+/// on the disk.
+pub(super) fn open_copy(path: &Path, key: &RowKey) -> Result<Alone, StoreError> {
+    let mut connection = connection::writing(path)?;
+    connection.pragma_update(None, "synchronous", "off")?;
+    migrations::apply(&mut connection)?;
+    rows::writing(&connection, key)?;
+    Ok(connection)
+}
+
 /// A writer's connection, whose writes make the MACs of rows.
 fn open_connection(path: &Path, key: &RowKey) -> Result<rusqlite::Connection, StoreError> {
     let mut connection = connection::writing(path)?;

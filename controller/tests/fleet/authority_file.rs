@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use controller::{
-    AuthorityDoubt, NewArchive, OldArchive, RotateError, RotateStep, Running, StartError, check,
-    rotate_ca,
+    AuthorityDoubt, NewArchive, OldArchive, RestoreTo, RotateError, RotateStep, Running,
+    StartError, check, rotate_ca,
 };
 use fleet::Role;
 use program::Failure as _;
@@ -96,7 +96,12 @@ async fn a_database_that_was_put_back_is_served_with_the_newer_authorities_and_k
     let (archive, again) = (dir.path().join("before.tar"), dir.path().join("again"));
     controller::backup(&data, NewArchive::create(&archive).unwrap()).unwrap();
     rotate_ca(&data, RotateStep::Begin).await.unwrap();
-    controller::restore(&OldArchive::open(&archive).unwrap(), &again, false).unwrap();
+    controller::restore(
+        &OldArchive::open(&archive).unwrap(),
+        &again,
+        (&RestoreTo::AsItWas, false),
+    )
+    .unwrap();
     copy_all(&data, &again, &FILES);
     // It was the directory of the last run.
     assert_eq!(refused(&again).await, (Vec::new(), None));

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use controller::{Archived, BackupError, DataDirError, NewArchive, OldArchive, Running};
+use controller::{Archived, BackupError, DataDirError, NewArchive, OldArchive, RestoreTo, Running};
 use fleet::wire::directive::Directive as Kind;
 use fleet::wire::{
     ApplyPolicyRequest, ClaimRequest, ListEventsRequest, PushEventsRequest, SessionRequest,
@@ -62,7 +62,7 @@ fn move_to(data: &Path, to: &Path) -> Result<Archived, BackupError> {
 }
 
 fn restore(from: &Path, data: &Path) -> Result<Archived, BackupError> {
-    controller::restore(&OldArchive::open(from)?, data, false)
+    controller::restore(&OldArchive::open(from)?, data, (&RestoreTo::AsItWas, false))
 }
 
 /// Opens a session, and gives the pass that is told in it.
@@ -264,7 +264,7 @@ async fn a_moved_controller_is_restored_once_and_a_backup_as_often_as_one_likes(
     // Whoever insists has what any backup gives: the start knows that something may have happened.
     let archive = OldArchive::open(&moved).unwrap();
     assert!(
-        !controller::restore(&archive, &to("m2"), true)
+        !controller::restore(&archive, &to("m2"), (&RestoreTo::AsItWas, true))
             .unwrap()
             .moved
     );

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use controller::{NewArchive, OldArchive, RotateError, RotateStep, ca_status, rotate_ca};
+use controller::{
+    NewArchive, OldArchive, RestoreTo, RotateError, RotateStep, ca_status, rotate_ca,
+};
 use fleet::Role;
 use fleet::wire::ListEventsRequest;
 use member::{ConnectError, JoinOptions, Membership, join};
@@ -147,7 +149,7 @@ async fn a_backup_of_before_a_rotation_is_a_controller_for_who_has_followed_it()
 
     let again = dir.path().join("again");
     let archive = OldArchive::open(&archive).unwrap();
-    controller::restore(&archive, &again, false).unwrap();
+    controller::restore(&archive, &again, (&RestoreTo::AsItWas, false)).unwrap();
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let running = controller::Running::start(&again, Some(listen))
         .await

@@ -21,6 +21,15 @@ const STRANGERS: &str = "
     WHERE c.relnamespace = CAST(current_schema() AS regnamespace)
     ORDER BY 1 LIMIT 10";
 
+/// How large the database is.
+pub(in crate::store) fn bytes(connection: &Connection) -> Result<u64, StoreError> {
+    let sql = "SELECT pg_database_size(current_database())";
+    let bytes: i64 = connection
+        .prepare_cached(sql)?
+        .query_row([], |row| row.get(0))?;
+    Ok(bytes.cast_unsigned())
+}
+
 /// Looks at the server behind a connection.
 pub(super) fn look(connection: &Connection) -> Result<ServerFacts, StoreError> {
     let text = |sql: &str| -> Result<String, StoreError> {
@@ -48,7 +57,7 @@ pub(super) fn look(connection: &Connection) -> Result<ServerFacts, StoreError> {
         synchronous_standby_names: text("current_setting('synchronous_standby_names')")?,
         standbys: number("SELECT count(*) FROM pg_stat_replication")?.cast_unsigned(),
         apart_ms: theirs.abs_diff(between),
-        bytes: number("pg_database_size(current_database())")?.cast_unsigned(),
+        bytes: bytes(connection)?,
         strangers: strangers?,
     })
 }

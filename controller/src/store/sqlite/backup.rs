@@ -65,9 +65,13 @@ fn fill(from: &Connection, to: &Path) -> Result<(), StoreError> {
         std::thread::sleep(PAUSE);
     }
     drop(backup);
-    // One file, which readers put nothing beside.
-    target.pragma_update(None, "journal_mode", "delete")?;
-    Ok(())
+    close_copy(target)
+}
+
+/// Makes of a copy one file, which readers put nothing beside.
+pub(in crate::store) fn close_copy(copy: Connection) -> Result<(), StoreError> {
+    copy.pragma_update(None, "journal_mode", "delete")?;
+    Ok(copy.close().map_err(|(_, error)| error)?)
 }
 
 /// Reads the whole database in a file: pages, references, the chains of the log, and whether `seal` opens what

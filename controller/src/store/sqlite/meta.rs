@@ -144,6 +144,23 @@ fn forget_named_runs(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Makes of a database that several controllers have one as a single one has it: its run is that of the one whose
+/// runs are kept under `key`. What the others had says nothing any more.
+pub(in crate::store) fn become_single(
+    connection: &Connection,
+    key: &str,
+) -> Result<(), StoreError> {
+    let run = run(connection, key)?;
+    forget_named_runs(connection)?;
+    connection
+        .prepare_cached("DELETE FROM meta WHERE key LIKE ?1")?
+        .execute([format!("{PRESENT_AT}%")])?;
+    match run {
+        Some(run) => set(connection, RUN, run),
+        None => remove(connection, RUN),
+    }
+}
+
 /// See `Store::say_present`; `key` is that of the controller's run.
 pub(in crate::store) fn say_present(
     connection: &Connection,
