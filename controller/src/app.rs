@@ -15,6 +15,7 @@
 //! | `hosts` | see hosts; what a host says of itself |
 //! | `agent_age` | whether a host's agent is older than this controller |
 //! | `follow` | what stands in the database and is not in force here |
+//! | `others` | what several controllers over one database tell each other |
 //! | `policy` | apply, roll back, compare, look at |
 //! | `who_can` | who may open what, now or then; what another text would have done |
 //! | `claims` | the shared replay list |
@@ -40,8 +41,8 @@ pub(crate) mod identity_age;
 pub(crate) mod key_rotation;
 pub(crate) mod members;
 pub(crate) mod near;
+pub(crate) mod others;
 pub(crate) mod policy;
-pub(crate) mod presence;
 pub(crate) mod reads;
 pub(crate) mod recent_events;
 pub(crate) mod retention;

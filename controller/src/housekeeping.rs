@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::app::follow::Follower;
-use crate::app::presence::Presence;
+use crate::app::others::Among;
 use crate::app::{claims, reads, retention};
 use crate::clock;
 use crate::context::Context;
@@ -35,9 +35,6 @@ const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 /// The same where other controllers write it.
 const FOLLOW_OTHERS_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Other controllers are told and heard this often.
-const PRESENCE_INTERVAL: Duration = Duration::from_secs(1);
-
 /// The log is signed this often, when it has moved.
 const SIGN_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -57,7 +54,6 @@ pub(crate) fn spawn(context: &Arc<Context>, won: mpsc::Receiver<Claim>) {
         tokio::spawn(retain(Arc::clone(context))),
         tokio::spawn(watch_disk(Arc::clone(context))),
         tokio::spawn(follow(Arc::clone(context))),
-        tokio::spawn(exchange_presence(Arc::clone(context))),
     ] {
         context.tasks.spawn(async move {
             if let Err(error) = task.await {
@@ -141,10 +137,10 @@ async fn index(context: Arc<Context>) {
 
 /// Puts in force what stands in the database and is not in force here, so gently that nobody waits long for it.
 async fn follow(context: Arc<Context>) {
-    let mut follower = Follower::default();
+    let mut followed = (Follower::default(), Among::default());
     loop {
         let began = clock::instant();
-        if let Err(error) = follower.look(&context).await {
+        if let Err(error) = look(&context, &mut followed).await {
             tracing::debug!(error = %program::one_line(&error), "not followed");
         }
         let interval = if context.store.is_shared() {
@@ -154,27 +150,24 @@ async fn follow(context: Arc<Context>) {
         };
         let pause = interval.max(began.elapsed() * (INDEX_SHARE - 1));
         tokio::select! {
-            () = context.stopping.cancelled() => return,
+            () = context.stopping.cancelled() => break,
             () = sleep(pause) => {}
         }
     }
+    let (_, among) = &mut followed;
+    if let Err(error) = among.leave(&context).await {
+        tracing::debug!(error = %program::one_line(&error), "others find out that this ends");
+    }
 }
 
-/// Says to the other controllers of the database who is connected here, and hears it of them.
-async fn exchange_presence(context: Arc<Context>) {
-    if !context.store.is_shared() {
-        return;
+/// Puts in force what the others have changed, and exchanges with them who is where, what was heard and what was claimed.
+async fn look(context: &Context, (follower, among): &mut (Follower, Among)) -> Result<(), Error> {
+    let look = context.store.whats_new().await?;
+    follower.look(context, look.record).await?;
+    if context.store.is_shared() {
+        among.exchange(context, &look, clock::now()).await?;
     }
-    let mut presence = Presence::default();
-    loop {
-        if let Err(error) = presence.exchange(&context, clock::now()).await {
-            tracing::debug!(error = %program::one_line(&error), "who is connected is not told");
-        }
-        tokio::select! {
-            () = context.stopping.cancelled() => return,
-            () = sleep(PRESENCE_INTERVAL) => {}
-        }
-    }
+    Ok(())
 }
 
 /// Signs the log whenever it has moved.

@@ -7,6 +7,7 @@
 //! | `access` | who may call what, and how much |
 //! | `grpc` | the contract's services: conversion only |
 //! | `app` | the use cases, plain functions |
+//! | `reload` | what is to be read again after which records; pure |
 //! | `rollout`, `targets` | the policy in force, and what each host should have by it |
 //! | `sessions` | the hosts that are listening, and what each is told |
 //! | `sinks` | events out of the house: webhooks, syslog, OTLP |
@@ -44,6 +45,7 @@ pub mod hostile;
 mod housekeeping;
 mod metrics;
 mod random;
+mod reload;
 mod rollout;
 mod sealing;
 mod server;

@@ -14,6 +14,8 @@ use tokio::sync::Mutex;
 
 use crate::access::roster::Roster;
 use crate::error::Error;
+use crate::reload::Reload;
+use crate::sessions::others::Followed;
 use crate::sessions::registry::Registry;
 use crate::store::Store;
 use crate::store::model::Member;
@@ -93,10 +95,16 @@ impl Rollout {
         let serves = self.wanted.load(Ordering::SeqCst);
         let in_force = self.newest(parsed).await?;
         if in_force.generation > 0 {
-            let targets = self.compile(Arc::clone(&in_force), self.targets()).await?;
-            let targets = Arc::new(targets);
+            let since = self.wanted_since().await?;
+            let before = self.targets();
+            let targets = self.compile(Arc::clone(&in_force), Arc::clone(&before));
+            let targets = Arc::new(targets.await?);
             *self.in_force.write() = in_force;
             *self.targets.write() = Arc::clone(&targets);
+            if let Some(since) = since {
+                let changed: Vec<_> = targets.others_than(&before).collect();
+                self.sessions.others().want(&changed, since);
+            }
             self.sessions.retarget(&targets);
         }
         *compiled = serves;
@@ -111,6 +119,18 @@ impl Rollout {
             self.publish(None).await?;
         }
         Ok(())
+    }
+
+    /// The last record of the log by which something is another, where other controllers have to follow that:
+    /// what is stored now is wanted of hosts since then.
+    pub(crate) async fn wanted_since(&self) -> Result<Option<u64>, Error> {
+        let Some(Followed { looked, settled }) = self.sessions.others().followed() else {
+            return Ok(None);
+        };
+        let kinds = Reload::of_no_consequence();
+        let range = (looked, i64::MAX.unsigned_abs());
+        let last = self.store.last_of_other_kinds(range, kinds).await?;
+        Ok(Some(last.unwrap_or(settled)))
     }
 
     /// Reads the policy again after its generation rose without an operator's doing. Every host's text

@@ -7,7 +7,7 @@
 //! | `error` | why an operation was not done |
 //! | `seal` | secrets at rest |
 //! | `authorities` | what is known of the file that holds the authorities |
-//! | `presence` | who is connected to which controller |
+//! | `others` | what several controllers tell each other |
 //! | `proof` | what proves the log |
 //! | `sending` | what goes out: records for sinks, numbers, copies |
 //! | `alone` | a database that nobody else uses |
@@ -35,9 +35,10 @@ mod jobs;
 mod lanes;
 mod membership;
 pub(crate) mod model;
+pub(crate) mod others;
 pub(crate) mod place;
 mod postgres;
-mod presence;
+
 mod proof;
 mod questions;
 pub(crate) mod seal;

@@ -88,6 +88,17 @@ impl Targets {
         self.by_host.get(host)
     }
 
+    /// Hosts whose text is another than it was, or that had none.
+    pub(crate) fn others_than<'t>(&'t self, before: &'t Self) -> impl Iterator<Item = &'t str> {
+        let is_other = |host: &str, target: &Target| {
+            let was = before.get(host);
+            was.is_none_or(|was| was.compiled.digest != target.compiled.digest)
+        };
+        let targets = self.by_host.iter();
+        let others = targets.filter(move |(host, target)| is_other(host, target));
+        others.map(|(host, _)| host.as_str())
+    }
+
     /// Hosts whose text changed at this generation, sorted.
     pub(crate) fn changed_at(&self, generation: u64) -> Vec<String> {
         let targets = self.by_host.iter();

@@ -80,6 +80,11 @@ impl Fleet {
         Self::over(self.context.store.clone(), TempDir::new().unwrap()).await
     }
 
+    /// Another controller over the same database, by a store of its own.
+    pub(super) async fn with(store: crate::store::Store) -> Self {
+        Self::over(store, TempDir::new().unwrap()).await
+    }
+
     async fn over(store: crate::store::Store, dir: TempDir) -> Self {
         let settings = "fleet = 'prod'\naddress = 'controller.example:7443'";
         let authority = Authority::create("prod", NOW.secs()).unwrap();

@@ -7,130 +7,63 @@
 
 use std::sync::Arc;
 
-use fleet::{EventKind, Role};
+use fleet::Role;
 
 use crate::access::roster::Changed;
 use crate::context::Context;
 use crate::error::Error;
+use crate::reload::Reload;
+use crate::sessions::others::Followed;
 use crate::store::model::Member;
 
 /// How far the log was followed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Follower {
-    /// Of the newest record that was looked at; `None` before the first look, which reads everything again.
-    position: Option<u64>,
-}
-
-/// What is to be read again.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-struct Reload {
-    members: bool,
-    policy: bool,
-    fleet: bool,
-}
-
-// === impl Reload ===
-
-impl Reload {
-    const ALL: Self = Self {
-        members: true,
-        policy: true,
-        fleet: true,
-    };
-
-    /// What may be another after records of these kinds, by their numbers in the contract: of a kind that is not known
-    /// it may be anything.
-    fn after(kinds: impl IntoIterator<Item = i32>) -> Self {
-        let each = kinds
-            .into_iter()
-            .map(|kind| match EventKind::try_from(kind) {
-                Ok(kind) => Self::after_one(kind),
-                Err(_) => Self::ALL,
-            });
-        each.fold(Self::default(), |all, one| Self {
-            members: all.members || one.members,
-            policy: all.policy || one.policy,
-            fleet: all.fleet || one.fleet,
-        })
-    }
-
-    const fn after_one(kind: EventKind) -> Self {
-        let nothing = Self {
-            members: false,
-            policy: false,
-            fleet: false,
-        };
-        match kind {
-            EventKind::Unspecified
-            | EventKind::Operator
-            | EventKind::ControllerSetBack
-            | EventKind::HostCloned
-            | EventKind::HostSetBack => Self::ALL,
-            EventKind::Banned
-            | EventKind::Enrolled
-            | EventKind::Locked
-            | EventKind::Removed
-            | EventKind::Unlocked => Self {
-                members: true,
-                ..nothing
-            },
-            EventKind::PolicyApplied => Self {
-                policy: true,
-                fleet: true,
-                ..nothing
-            },
-            EventKind::AgentStarted
-            | EventKind::AgentStopped
-            | EventKind::AuditConflict
-            | EventKind::AuditGap
-            | EventKind::Clock
-            | EventKind::CommandRun
-            | EventKind::ConnectionsCut
-            | EventKind::Drift
-            | EventKind::FloorChanged
-            | EventKind::GrantBlocked
-            | EventKind::GrantClosed
-            | EventKind::GrantOpened
-            | EventKind::GrantRevoked
-            | EventKind::Noise
-            | EventKind::PolicyRejected
-            | EventKind::Quota
-            | EventKind::Read
-            | EventKind::Refused
-            | EventKind::Replay
-            | EventKind::ReplayElsewhere
-            | EventKind::Retention
-            | EventKind::SignIn
-            | EventKind::Sink => nothing,
-        }
-    }
+    /// `None` before the first look, which reads everything again.
+    followed: Option<Followed>,
 }
 
 // === impl Follower ===
 
 impl Follower {
-    /// Looks at what is new in the log, and puts in force here what it may have changed.
+    /// Looks at what is new in the log, and puts in force here what it may have changed. `newest` is the newest record.
     ///
     /// # Errors
     ///
     /// When something cannot be read: the next look begins where this one did.
-    pub(crate) async fn look(&mut self, context: &Context) -> Result<(), Error> {
-        let newest = context.store.newest_record().await?;
-        let reload = match self.position {
-            Some(position) if newest <= position => return Ok(()),
-            Some(position) => {
-                let kinds = context.store.kinds_between(position, newest).await?;
-                Reload::after(kinds.into_iter().map(|(kind, _)| kind))
+    pub(crate) async fn look(&mut self, context: &Context, newest: u64) -> Result<(), Error> {
+        let (reload, settled) = match self.followed {
+            Some(Followed { looked, .. }) if newest <= looked => return Ok(()),
+            Some(Followed { looked, settled }) => {
+                let kinds = context.store.newest_of_kinds(looked, newest).await?;
+                let reload = |kind| Reload::after([kind]) != Reload::default();
+                let last = kinds.iter().filter(|(kind, _)| reload(*kind));
+                let last = last.map(|(_, id)| *id).max();
+                let kinds = kinds.iter().map(|(kind, _)| *kind);
+                (Reload::after(kinds), last.unwrap_or(settled))
             }
-            None => Reload::ALL,
+            None if context.store.is_shared() => {
+                let kinds = Reload::of_no_consequence();
+                let last = context.store.last_of_other_kinds((0, newest), kinds);
+                (Reload::ALL, last.await?.unwrap_or(0))
+            }
+            None => (Reload::ALL, newest),
         };
-        follow(context, reload).await?;
-        self.position = Some(newest);
+        follow(context, reload, settled).await?;
+        let followed = Followed {
+            looked: newest,
+            settled,
+        };
+        self.followed = Some(followed);
+        if context.store.is_shared() {
+            context.sessions.others().set_followed(followed);
+        }
         Ok(())
     }
 }
 
-async fn follow(context: &Context, reload: Reload) -> Result<(), Error> {
+/// Puts in force what is to be read again after record `settled`.
+async fn follow(context: &Context, reload: Reload, settled: u64) -> Result<(), Error> {
     if reload.fleet {
         let before = context.fleet.borrow().set_back.clone();
         context.refresh_fleet_state().await?;
@@ -146,7 +79,7 @@ async fn follow(context: &Context, reload: Reload) -> Result<(), Error> {
     if reload.members {
         for changed in context.roster.follow(&context.store).await? {
             publishes |= is_compiled(&changed);
-            tell(context, &changed);
+            tell(context, &changed, settled);
         }
     }
     if publishes {
@@ -166,7 +99,7 @@ fn is_compiled(changed: &Changed) -> bool {
 }
 
 /// Tells the session of a host that is not what it was, as whoever changes it here does.
-fn tell(context: &Context, changed: &Changed) {
+fn tell(context: &Context, changed: &Changed, settled: u64) {
     let Changed { before, after } = changed;
     let is_host = |member: &&Arc<Member>| member.role == Role::Host;
     let (before, after) = (
@@ -175,7 +108,10 @@ fn tell(context: &Context, changed: &Changed) {
     );
     match (before, after) {
         (None, _) => {}
-        (Some(before), None) => context.sessions.end(&before.name),
+        (Some(before), None) => {
+            context.sessions.end(&before.name);
+            context.sessions.others().forget(before.id, &before.name);
+        }
         (Some(before), Some(after)) => {
             if before.name != after.name {
                 context.claim_quotas.rename(&before.name, &after.name);
@@ -183,6 +119,8 @@ fn tell(context: &Context, changed: &Changed) {
             } else if before.id != after.id {
                 context.sessions.end(&after.name);
             } else if before.lock != after.lock {
+                let others = context.sessions.others();
+                others.want(&[after.name.as_str()], settled);
                 match &after.lock {
                     Some(lock) => context.sessions.lock(&after.name, &lock.reason),
                     // It comes back and is told what to do.

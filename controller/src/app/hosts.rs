@@ -373,7 +373,7 @@ fn view(
         && state.rejected.is_empty()
         && state.drift.is_empty();
     // One that is locked is there to be told so, and serves nobody.
-    let connected = member.lock.is_none() && context.sessions.is_connected_anywhere(&member.name);
+    let connected = member.lock.is_none() && context.sessions.is_connected_anywhere(&member);
     let last_seen_ms = if connected {
         now.ms()
     } else {

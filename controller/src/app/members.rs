@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use fleet::{EventKind, Role};
 
+pub(super) use self::progress::has_acknowledged_here;
 pub(crate) use self::progress::{HostProgress, Waiting};
 use super::{check, near};
 use crate::access::caller::Caller;
@@ -132,7 +133,7 @@ async fn perform(
     };
     let changed = changed(outcome, &whom)?;
     // One that is unlocked, or removed, comes back in a moment, in another session.
-    let comes_back = whom.role == Role::Host && context.sessions.is_connected(&whom.name);
+    let comes_back = whom.role == Role::Host && is_there(context, &whom.name);
     take_effect(context, &whom).await?;
     let Whom { role, name, .. } = &whom;
     tracing::info!(actor = by, role = %role, name, act = act.done(), "membership changed");
@@ -183,6 +184,9 @@ async fn take_effect(context: &Context, whom: &Whom) -> Result<(), Error> {
     context.roster.refresh(&context.store, *role, name).await?;
     match role {
         Role::Host => {
+            if let Some(since) = context.rollout.wanted_since().await? {
+                context.sessions.others().want(&[name.as_str()], since);
+            }
             match member_lock(context, name) {
                 Some(reason) => context.sessions.lock(name, &reason),
                 // Removed, or unlocked: then it comes back and is told what to do.
@@ -203,8 +207,8 @@ async fn tell_before_removal(
     origin: &Origin,
     now: Timestamp,
 ) -> Result<HostProgress, Error> {
-    let (host, sessions) = (whom.name.as_str(), &context.sessions);
-    let connected = sessions.is_connected(host);
+    let host = whom.name.as_str();
+    let connected = is_there(context, host);
     if connected && member_lock(context, host).is_none() {
         let reason = match reason.trim() {
             "" => "is to be removed".to_owned(),
@@ -218,7 +222,7 @@ async fn tell_before_removal(
     }
     Ok(HostProgress {
         host: host.to_owned(),
-        acknowledged: sessions.has_acknowledged_lock(host),
+        acknowledged: has_heard_of_lock(context, host),
         connected,
     })
 }
@@ -236,10 +240,9 @@ pub(super) async fn tell_before_replacement(context: &Context, host: &str) {
 
 /// Waits a while until a host has said that it is locked.
 async fn await_lock(context: &Context, host: &str) {
-    let sessions = &context.sessions;
-    let mut acknowledgements = sessions.acknowledgements();
+    let mut acknowledgements = context.sessions.acknowledgements();
     let heard = async {
-        while !sessions.has_acknowledged_lock(host) {
+        while !has_heard_of_lock(context, host) {
             if acknowledgements.changed().await.is_err() {
                 return;
             }
@@ -248,6 +251,21 @@ async fn await_lock(context: &Context, host: &str) {
     if tokio::time::timeout(TOLD_WAIT, heard).await.is_err() {
         tracing::warn!(host, "the host has not said in time that it is locked");
     }
+}
+
+/// Whether a host is connected, to whichever controller.
+fn is_there(context: &Context, host: &str) -> bool {
+    let member = context.roster.find(Role::Host, host);
+    member.is_some_and(|member| context.sessions.is_connected_anywhere(&member))
+}
+
+/// Whether a host has said that it is locked, to whichever controller. One that is not locked by what is stored was told
+/// so here.
+fn has_heard_of_lock(context: &Context, host: &str) -> bool {
+    let member = context.roster.find(Role::Host, host);
+    let member = member.filter(|member| member.lock.is_some());
+    context.sessions.has_acknowledged_lock(host)
+        || member.is_some_and(|member| progress::has_acknowledged(context, &member))
 }
 
 /// Why a host is locked, if it is.

@@ -12,8 +12,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::flow::{Flow, Passage};
+use super::others::Others;
 use super::validity::Validity;
-use crate::store::model::Claim;
+use crate::store::model::{Claim, Member};
 use crate::targets::{Target, Targets};
 
 /// Batches of claims that wait for one slow host; more are left out, and the host learns of them
@@ -76,6 +77,8 @@ struct Hosts {
     locks_acknowledged: HashSet<String>,
     /// Whose clock is off by more than may be.
     clocks_off: HashSet<String>,
+    /// Those of which other controllers are to be told something, where there are any.
+    untold: Option<HashSet<String>>,
     /// Sessions so far.
     opened: u64,
 }
@@ -87,8 +90,7 @@ pub(crate) struct Registry {
     /// Counts what hosts have acknowledged, for those who wait for it.
     acknowledgements: watch::Sender<u64>,
     flow: Flow,
-    /// Hosts that are connected to other controllers of the fleet, as these say.
-    elsewhere: RwLock<HashSet<String>>,
+    others: Others,
 }
 
 // === impl Registry ===
@@ -99,20 +101,39 @@ impl Registry {
     }
 
     /// The same at this controller, or at another of the fleet.
-    pub(crate) fn is_connected_anywhere(&self, host: &str) -> bool {
-        self.is_connected(host) || self.elsewhere.read().contains(host)
+    pub(crate) fn is_connected_anywhere(&self, host: &Member) -> bool {
+        self.is_connected(&host.name) || self.others.has(host.id)
     }
 
-    /// The hosts that are connected here, sorted.
-    pub(crate) fn connected(&self) -> Vec<String> {
-        let mut names: Vec<_> = self.hosts.read().entries.keys().cloned().collect();
-        names.sort_unstable();
-        names
+    /// What is known of hosts at other controllers.
+    pub(crate) fn others(&self) -> &Others {
+        &self.others
     }
 
-    /// What the other controllers say.
-    pub(crate) fn set_elsewhere(&self, hosts: HashSet<String>) {
-        *self.elsewhere.write() = hosts;
+    /// From now on others are told of hosts: of who is connected already, too.
+    pub(crate) fn tell_others(&self) {
+        let mut hosts = self.hosts.write();
+        let untold = hosts.entries.keys().cloned().collect();
+        hosts.untold = Some(untold);
+    }
+
+    /// Hosts that have come, gone or acknowledged something since this was asked last.
+    pub(crate) fn take_untold(&self) -> HashSet<String> {
+        let mut hosts = self.hosts.write();
+        let untold = hosts.untold.as_mut().map(std::mem::take);
+        untold.unwrap_or_default()
+    }
+
+    /// Others are to be told of these after all.
+    pub(crate) fn put_back_untold(&self, untold: HashSet<String>) {
+        if let Some(held) = &mut self.hosts.write().untold {
+            held.extend(untold);
+        }
+    }
+
+    /// Hosts have acknowledged something at another controller.
+    pub(crate) fn note_heard_elsewhere(&self) {
+        self.acknowledgements.send_modify(|count| *count += 1);
     }
 
     /// Opens a host's session; an older one of the same host ends. `target` is asked after new
@@ -143,6 +164,7 @@ impl Registry {
             passage: None,
             acknowledged: None,
         };
+        hosts.tell(host);
         if let Some(older) = hosts.entries.insert(host.to_owned(), entry) {
             older.ended.cancel();
         }
@@ -214,10 +236,10 @@ impl Registry {
 
     /// A host says that it is locked: it grants nothing and has closed what was open.
     pub(crate) fn note_locked(&self, host: &str) {
-        self.hosts
-            .write()
-            .locks_acknowledged
-            .insert(host.to_owned());
+        let mut hosts = self.hosts.write();
+        hosts.locks_acknowledged.insert(host.to_owned());
+        hosts.tell(host);
+        drop(hosts);
         self.acknowledgements.send_modify(|count| *count += 1);
     }
 
@@ -232,6 +254,7 @@ impl Registry {
         hosts.applied.remove(host);
         hosts.locks_acknowledged.remove(host);
         if let Some(entry) = hosts.entries.remove(host) {
+            hosts.tell(host);
             entry.ended.cancel();
         }
     }
@@ -331,6 +354,7 @@ impl Registry {
         entry.acknowledged = Some(validity.digest);
         let passage = entry.passage.take();
         hosts.applied.insert(host.to_owned(), validity);
+        hosts.tell(host);
         self.acknowledgements.send_modify(|count| *count += 1);
         drop(hosts);
         drop(passage);
@@ -372,6 +396,19 @@ impl Drop for Place {
             .is_some_and(|own| own.id == self.id)
         {
             hosts.entries.remove(&self.host);
+            hosts.tell(&self.host);
+        }
+    }
+}
+
+// === impl Hosts ===
+
+impl Hosts {
+    fn tell(&mut self, host: &str) {
+        if let Some(untold) = &mut self.untold
+            && !untold.contains(host)
+        {
+            untold.insert(host.to_owned());
         }
     }
 }

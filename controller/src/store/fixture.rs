@@ -75,6 +75,23 @@ pub(crate) fn rebuild_searches(dir: &Path) -> u64 {
     rebuilding.join().unwrap()
 }
 
+/// A server for several controllers, whichever engine these tests run over.
+pub(crate) struct Server(trial::Trial);
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let fast = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off";
+        Self(trial::Trial::start(fast))
+    }
+
+    /// The store of the controller of this name.
+    pub(crate) fn store(&self, name: &str) -> Store {
+        let place = Place::Postgres(self.0.settings("postgres"));
+        let store = Store::open(&place, SealKey::new(&[7; 32])).unwrap();
+        store.of_controller(name)
+    }
+}
+
 pub(crate) fn event(kind: EventKind, reason: &str) -> Event {
     let mut event = Event::new(kind, NOW_MS);
     event.reason = reason.to_owned();

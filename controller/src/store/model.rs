@@ -15,6 +15,7 @@ mod lineage;
 mod log;
 mod member;
 mod origin;
+mod others;
 mod policy;
 mod proof;
 mod recorded;
@@ -43,6 +44,7 @@ pub(crate) use self::log::{
 };
 pub(crate) use self::member::{KEY_DEFAULT, KnownAuthorities, Lock, Member, MemberKey, NewMember};
 pub(crate) use self::origin::{CONTROLLER, Origin};
+pub(crate) use self::others::{HostAt, HostSaid, Look};
 pub(crate) use self::policy::{AfterRestore, ApplyOutcome, Generation, NewPolicy};
 pub use self::proof::KeyRotated;
 pub(crate) use self::proof::{Conflict, Expired, LogEnd, LogKeys};

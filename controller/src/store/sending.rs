@@ -97,6 +97,17 @@ impl Store {
         self.engine.commits()
     }
 
+    /// The newest record of each kind after record `from`, up to `to`; by the number of the kind in the contract.
+    pub(crate) async fn newest_of_kinds(
+        &self,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<(i32, u64)>, StoreError> {
+        self.engine
+            .read(move |connection| sinks::newest_of_kinds(connection, from, to))
+            .await
+    }
+
     /// How many records of each kind came after record `from`, up to `to`; by the number of the kind
     /// in the contract.
     pub(crate) async fn kinds_between(

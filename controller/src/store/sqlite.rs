@@ -52,6 +52,7 @@ pub(super) mod meta;
 pub(super) mod migrations;
 pub(super) mod names;
 mod number;
+pub(super) mod others;
 pub(super) mod policies;
 pub(super) mod proof;
 mod readers;

@@ -13,11 +13,16 @@ use crate::store::model::{Change, Whom};
 
 const POLICY: &str = "NAME alice\nSOURCE ANY\nREQUIRE_USERNAME alice\nOPEN_PORTS tcp/22\n";
 
+async fn look(follower: &mut Follower, other: &Fleet) {
+    let newest = other.context.store.newest_record().await.unwrap();
+    follower.look(&other.context, newest).await.unwrap();
+}
+
 /// Another controller over the same database, which has looked just now.
 async fn beside(fleet: &Fleet) -> (Fleet, Follower) {
     let other = fleet.beside().await;
     let mut follower = Follower::default();
-    follower.look(&other.context).await.unwrap();
+    look(&mut follower, &other).await;
     (other, follower)
 }
 
@@ -44,7 +49,7 @@ async fn a_user_that_was_locked_at_another_controller_may_nothing_here_and_what_
     assert!(!admitted.locked && !admitted.standing.is_cancelled());
 
     fleet.act(Act::Lock, user_alice()).await.unwrap();
-    follower.look(&other.context).await.unwrap();
+    look(&mut follower, &other).await;
 
     assert!(admitted.standing.is_cancelled());
     let again = other
@@ -64,7 +69,7 @@ async fn a_policy_that_was_applied_at_another_controller_is_what_hosts_are_to_ha
     assert!(other.context.rollout.target("web-1").is_none());
 
     fleet.apply(0, POLICY).await.unwrap();
-    follower.look(&other.context).await.unwrap();
+    look(&mut follower, &other).await;
 
     let [here, there] = [&fleet, &other].map(|it| it.context.rollout.target("web-1").unwrap());
     assert_eq!(here.generation, there.generation);
@@ -79,14 +84,14 @@ async fn who_joins_at_another_controller_is_known_here_and_who_is_removed_there_
 
     fleet.join(Role::User, "alice").await;
     fleet.join(Role::Host, "web-1").await;
-    follower.look(&other.context).await.unwrap();
+    look(&mut follower, &other).await;
     let joined = other.context.rollout.target("web-1").unwrap();
     let here = fleet.context.rollout.target("web-1").unwrap();
     assert_eq!(joined.compiled.digest, here.compiled.digest);
 
     let host = Whom::host("web-1".to_owned());
     fleet.act(Act::Remove, host).await.unwrap();
-    follower.look(&other.context).await.unwrap();
+    look(&mut follower, &other).await;
     assert!(other.context.roster.find(Role::Host, "web-1").is_none());
     assert!(other.context.rollout.target("web-1").is_none());
 }

@@ -4,6 +4,7 @@ use fleet::Role;
 use tokio::sync::watch;
 
 use crate::context::Context;
+use crate::store::model::Member;
 
 /// One host that must hear of a change.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -82,19 +83,30 @@ impl Waiting {
 /// One that is locked is to say so, any other that it enforces what it should. One that was removed
 /// meanwhile cannot say anything any more.
 fn progress(context: &Context, host: &str) -> HostProgress {
-    let sessions = &context.sessions;
     let member = context.roster.find(Role::Host, host);
-    let acknowledged = match member {
-        None => false,
-        Some(member) if member.lock.is_some() => sessions.has_acknowledged_lock(host),
-        Some(_) => context.rollout.target(host).is_none_or(|target| {
-            let applied = sessions.applied(host);
-            applied.is_some_and(|applied| applied.digest == target.compiled.digest)
-        }),
-    };
+    let member = member.as_deref();
     HostProgress {
         host: host.to_owned(),
-        acknowledged,
-        connected: context.sessions.is_connected(host),
+        acknowledged: member.is_some_and(|member| has_acknowledged(context, member)),
+        connected: member.is_some_and(|it| context.sessions.is_connected_anywhere(it)),
     }
+}
+
+/// Whether a host has said so, to whichever controller.
+pub(super) fn has_acknowledged(context: &Context, member: &Member) -> bool {
+    let others = context.sessions.others();
+    has_acknowledged_here(context, member) || others.has_heard(member.id, &member.name)
+}
+
+/// The same to this one.
+pub(in crate::app) fn has_acknowledged_here(context: &Context, member: &Member) -> bool {
+    let Member { name, lock, .. } = member;
+    let sessions = &context.sessions;
+    if lock.is_some() {
+        return sessions.has_acknowledged_lock(name);
+    }
+    context.rollout.target(name).is_none_or(|target| {
+        let applied = sessions.applied(name);
+        applied.is_some_and(|applied| applied.digest == target.compiled.digest)
+    })
 }

@@ -44,9 +44,10 @@ struct Column {
 pub(super) fn all() -> Result<Vec<Table>, StoreError> {
     let model = migrations::newest()?;
     let connection: &Connection = &model;
+    // Who runs, and who is connected to that, is of the place and not of the fleet.
     let names =
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, 7) <> 'sqlite_'
-                 ORDER BY name";
+             AND name NOT IN ('controllers', 'host_sessions') ORDER BY name";
     let mut left = Vec::new();
     for name in strings(connection, names)? {
         left.push(Table::of(connection, name)?);
@@ -78,9 +79,9 @@ fn strings(connection: &Connection, sql: &str) -> Result<Vec<String>, StoreError
 
 impl Table {
     fn of(model: &Connection, name: String) -> Result<Self, StoreError> {
-        // Whose a row is, is made anew on the other side.
-        let columns =
-            "SELECT name, type, pk FROM pragma_table_info(?1) WHERE name <> 'mac' ORDER BY cid";
+        // Whose a row is, is made anew on the other side, and so is what is followed there.
+        let columns = "SELECT name, type, pk FROM pragma_table_info(?1)
+             WHERE name NOT IN ('mac', 'position', 'sender') ORDER BY cid";
         let mut statement = model.prepare(columns)?;
         let columns = statement.query_map([name.as_str()], |row| {
             let kind: String = row.get(1)?;

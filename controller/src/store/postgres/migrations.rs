@@ -16,10 +16,16 @@ use crate::store::sqlite::schema::SCHEMA;
 const OLDEST_PROGRAM: u32 = 14;
 
 /// Every step with the number of the schema that it makes, which is SQLite's, oldest first. Append only.
-pub(super) const STEPS: [(u32, &str); 1] = [(
-    14,
-    include_str!("../../../../migrations/postgres/0001_fleet.sql"),
-)];
+pub(super) const STEPS: [(u32, &str); 2] = [
+    (
+        14,
+        include_str!("../../../../migrations/postgres/0001_fleet.sql"),
+    ),
+    (
+        15,
+        include_str!("../../../../migrations/postgres/0002_controllers.sql"),
+    ),
+];
 
 /// Takes the steps that are still to be taken; refuses a schema that is too new.
 pub(super) fn bring_up_to_date(connection: &Postgres) -> Result<(), StoreError> {

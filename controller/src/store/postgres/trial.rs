@@ -166,10 +166,14 @@ impl Trial {
 
     fn try_sql(&self, database: &str, sql: &str) -> Result<(), postgres::Error> {
         let at = address(self.socket(), database);
-        postgres::Client::connect(&at, postgres::NoTls)?.batch_execute(sql)
+        // The driver is a runtime, which cannot be in another.
+        std::thread::scope(|scope| {
+            let run = || postgres::Client::connect(&at, postgres::NoTls)?.batch_execute(sql);
+            scope.spawn(run).join().unwrap()
+        })
     }
 
-    /// Runs statements in a database. Not in a task.
+    /// Runs statements in a database.
     pub(crate) fn sql(&self, database: &str, sql: &str) {
         self.try_sql(database, sql).unwrap();
     }

@@ -31,8 +31,6 @@ const SIGNED_SIZE: &str = "signed_size";
 const AUTHORITY_STATES: &str = "authority_states";
 const SHARED_AUTHORITY: &str = "shared_authority";
 const AUTHORITY_BEGUN: &str = "authority_begun";
-/// Before the key of the run of a controller that says who is connected to it.
-const PRESENT_AT: &str = "present at ";
 /// States of the authorities that are remembered: many rotations.
 const AUTHORITY_STATES_MAX: usize = 1_000;
 
@@ -152,36 +150,10 @@ pub(in crate::store) fn become_single(
 ) -> Result<(), StoreError> {
     let run = run(connection, key)?;
     forget_named_runs(connection)?;
-    connection
-        .prepare_cached("DELETE FROM meta WHERE key LIKE ?1")?
-        .execute([format!("{PRESENT_AT}%")])?;
     match run {
         Some(run) => set(connection, RUN, run),
         None => remove(connection, RUN),
     }
-}
-
-/// See `Store::say_present`; `key` is that of the controller's run.
-pub(in crate::store) fn say_present(
-    connection: &Connection,
-    key: &str,
-    said: &str,
-) -> Result<(), StoreError> {
-    set(connection, &format!("{PRESENT_AT}{key}"), said)
-}
-
-/// See `Store::present_elsewhere`.
-pub(in crate::store) fn present_elsewhere(
-    connection: &Connection,
-    key: &str,
-) -> Result<std::collections::BTreeMap<String, String>, StoreError> {
-    let mut statement =
-        connection.prepare_cached("SELECT key, value FROM meta WHERE key LIKE ?1 AND key <> ?2")?;
-    let own = format!("{PRESENT_AT}{key}");
-    let said = statement.query_map(params![format!("{PRESENT_AT}%"), own], |row| {
-        Ok((row.get(0)?, row.get(1)?))
-    })?;
-    Ok(said.collect::<Result<_, _>>()?)
 }
 
 /// Notes the run that a directory was made with.

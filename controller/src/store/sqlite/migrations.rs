@@ -66,6 +66,9 @@ pub(super) fn migrations() -> Migrations<'static> {
         M::up(include_str!(
             "../../../../migrations/sqlite/0014_proven_rows.sql"
         )),
+        M::up(include_str!(
+            "../../../../migrations/sqlite/0015_controllers.sql"
+        )),
     ])
 }
 

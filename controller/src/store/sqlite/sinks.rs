@@ -164,3 +164,19 @@ pub(in crate::store) fn kinds_between(
     let rows: Result<Vec<_>, _> = rows.collect();
     Ok(rows?)
 }
+
+/// The newest record of each kind after `from`, up to `to`.
+pub(in crate::store) fn newest_of_kinds(
+    connection: &Connection,
+    from: u64,
+    to: u64,
+) -> Result<Vec<(i32, u64)>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT kind, max(id) FROM events WHERE id > ?1 AND id <= ?2 GROUP BY kind",
+    )?;
+    let rows = statement.query_map(params![signed(from), signed(to)], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })?;
+    let rows: Result<Vec<_>, _> = rows.collect();
+    Ok(rows?)
+}

@@ -1,0 +1,160 @@
+//! What is known of hosts that are connected to other controllers of the fleet: where they are, and whether they have
+//! heard of all that is wanted of them.
+//!
+//! A controller says of a host up to which record of the log it enforces what it should. Whoever changes something notes
+//! since which record that is wanted of each host whose text or lock is another: a host has heard when it is as far. So
+//! an answer is the same whichever controller a host is connected to, and what a host acknowledged before is none.
+
+use std::collections::{BTreeSet, HashMap};
+
+use parking_lot::RwLock;
+
+use crate::store::model::HostAt;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Others(RwLock<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// This controller's own number.
+    myself: u64,
+    /// Those of the others that live.
+    alive: BTreeSet<u64>,
+    /// By `Member::id`.
+    hosts: HashMap<u64, HostAt>,
+    followed: Option<Followed>,
+    /// Since which record of the log what a host should have is wanted.
+    wanted: HashMap<String, u64>,
+    /// The same of hosts of which nothing was noted: since this controller follows.
+    wanted_before: u64,
+}
+
+/// How far this controller has followed the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Followed {
+    /// It has looked at everything up to this record.
+    pub(crate) looked: u64,
+    /// The last of them after which something is another: it is in force here.
+    pub(crate) settled: u64,
+}
+
+// === impl Others ===
+
+impl Others {
+    /// Who we are among them.
+    pub(crate) fn set_myself(&self, id: u64) {
+        self.0.write().myself = id;
+    }
+
+    /// Which of the others live.
+    pub(crate) fn set_alive(&self, alive: BTreeSet<u64>) {
+        self.0.write().alive = alive;
+    }
+
+    /// Whether a host is connected to another controller that lives.
+    pub(crate) fn has(&self, member: u64) -> bool {
+        let state = self.0.read();
+        let at = state.hosts.get(&member);
+        at.is_some_and(|at| at.controller != state.myself && state.alive.contains(&at.controller))
+    }
+
+    /// What a controller has said of a host.
+    pub(crate) fn hear(&self, said: HostAt) {
+        self.0.write().hosts.insert(said.member, said);
+    }
+
+    /// Hosts that are none any more.
+    pub(crate) fn forget(&self, member: u64, name: &str) {
+        let mut state = self.0.write();
+        state.hosts.remove(&member);
+        state.wanted.remove(name);
+    }
+
+    /// How far the log is followed here; `None` before the first look, and where there is nobody else.
+    pub(crate) fn followed(&self) -> Option<Followed> {
+        self.0.read().followed
+    }
+
+    pub(crate) fn set_followed(&self, followed: Followed) {
+        let mut state = self.0.write();
+        if state.followed.is_none() {
+            state.wanted_before = followed.settled;
+        }
+        state.followed = Some(followed);
+    }
+
+    /// What these hosts should have is another since this record.
+    pub(crate) fn want(&self, hosts: &[&str], record: u64) {
+        let mut state = self.0.write();
+        for host in hosts {
+            let since = state.wanted.entry((*host).to_owned()).or_default();
+            *since = (*since).max(record);
+        }
+    }
+
+    /// Whether a host has said at another controller that it enforces what it should.
+    pub(crate) fn has_heard(&self, member: u64, name: &str) -> bool {
+        let state = self.0.read();
+        let wanted = state.wanted.get(name).unwrap_or(&state.wanted_before);
+        let heard = state.hosts.get(&member).map_or(0, |at| at.heard);
+        state.followed.is_some() && heard > 0 && heard >= *wanted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: u64 = 7;
+
+    fn said(controller: u64, heard: u64) -> HostAt {
+        HostAt {
+            member: HOST,
+            controller,
+            heard,
+            number: 1,
+        }
+    }
+
+    fn followed(settled: u64) -> Followed {
+        Followed {
+            looked: settled,
+            settled,
+        }
+    }
+
+    #[test]
+    fn a_host_has_heard_when_it_is_as_far_as_what_is_wanted_of_it() {
+        let others = Others::default();
+        others.set_followed(followed(10));
+        others.hear(said(2, 10));
+        assert!(others.has_heard(HOST, "web-1"));
+
+        others.want(&["web-1"], 14);
+        assert!(!others.has_heard(HOST, "web-1"), "that is of before");
+        others.hear(said(2, 13));
+        assert!(!others.has_heard(HOST, "web-1"));
+        others.hear(said(2, 14));
+        assert!(others.has_heard(HOST, "web-1"));
+        // Also when it has gone since.
+        others.hear(said(0, 14));
+        assert!(others.has_heard(HOST, "web-1"));
+        assert!(!others.has_heard(8, "web-2"), "nobody has said so");
+    }
+
+    #[test]
+    fn a_host_is_where_a_controller_that_lives_says_it_is() {
+        let others = Others::default();
+        others.set_myself(1);
+        others.hear(said(2, 0));
+        assert!(!others.has(HOST), "nobody knows that one");
+        others.set_alive(BTreeSet::from([2]));
+        assert!(others.has(HOST));
+        others.hear(said(1, 0));
+        assert!(!others.has(HOST), "here is not elsewhere");
+        others.hear(said(2, 0));
+        others.set_alive(BTreeSet::new());
+        assert!(!others.has(HOST));
+    }
+}

@@ -1,0 +1,38 @@
+//! What several controllers over one database tell each other.
+
+/// What has moved since somebody looked last: the newest number of each thing that is followed.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Look {
+    /// The newest record of the log.
+    pub(crate) record: u64,
+    /// The newest change of where hosts are and what they have heard.
+    pub(crate) hosts: u64,
+    /// The newest claim.
+    pub(crate) claims: u64,
+    /// Controllers that run, each with what it said last: another number each time.
+    pub(crate) controllers: Vec<(u64, u64)>,
+}
+
+/// Where a host is, as a controller has said it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct HostAt {
+    /// `Member::id`.
+    pub(crate) member: u64,
+    /// The controller that has its session; 0 for none.
+    pub(crate) controller: u64,
+    /// The host enforces what it should by the records of the log up to this one; 0 for not known.
+    pub(crate) heard: u64,
+    /// Of this change.
+    pub(crate) number: u64,
+}
+
+/// What a controller says of a host.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct HostSaid {
+    /// `Member::id`.
+    pub(crate) member: u64,
+    /// It has a session here.
+    pub(crate) is_here: bool,
+    /// See [`HostAt::heard`].
+    pub(crate) heard: u64,
+}
