@@ -280,10 +280,7 @@ fn a_directory_whose_database_is_at_a_server_is_checked_whole_and_each_thing_tha
         running.stop().await;
     });
 
-    let schema = format!(
-        "UPDATE schema_version SET schema = {}",
-        store::SCHEMA
-    );
+    let schema = format!("UPDATE schema_version SET schema = {}", store::SCHEMA);
     for (edit, back, expected) in [
         (
             "CREATE FUNCTION evil() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';

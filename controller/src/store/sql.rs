@@ -63,7 +63,10 @@ pub(super) enum Statement<'c> {
 /// What a query gives, row by row.
 pub(super) enum Rows<'s> {
     Sqlite(rusqlite::Rows<'s>),
-    Postgres(std::vec::IntoIter<::postgres::Row>, Option<::postgres::Row>),
+    Postgres(
+        std::vec::IntoIter<tokio_postgres::Row>,
+        Option<tokio_postgres::Row>,
+    ),
 }
 
 /// A value that outlives what it is of.
@@ -78,7 +81,7 @@ fn owned(value: ToSqlOutput<'_>) -> Value {
 
 /// One row.
 pub(super) enum Row<'r> {
-    Postgres(&'r ::postgres::Row),
+    Postgres(&'r tokio_postgres::Row),
     Sqlite(&'r rusqlite::Row<'r>),
 }
 

@@ -3,20 +3,18 @@
 
 mod load;
 mod proxy;
+mod schedule;
+mod standby;
 
 use std::path::Path;
 use std::time::Duration;
 
-use fleet::EventKind;
 use nix::sys::signal::Signal;
 
 use self::load::Load;
 use self::proxy::{Cut, Proxy};
 use super::trial::Trial;
-use crate::store::fixture::{NOW_MS, event};
 use crate::store::place::PostgresSettings;
-use crate::store::seal::SealKey;
-use crate::store::{Place, Store};
 
 /// A process that is killed loses nothing that it has written, with these, either.
 const FAST: &str = "fsync = off\nfull_page_writes = off\nrestart_after_crash = off";
@@ -122,49 +120,64 @@ fn a_failover_to_a_synchronous_standby_loses_and_doubles_nothing() {
 }
 
 #[test]
-fn a_commit_that_the_synchronous_standby_does_not_have_is_not_answered() {
-    let primary = Trial::start(FAST);
-    let mut standby = primary.standby();
-    let mut settings = primary.settings("postgres");
-    settings.url += " options='-c statement_timeout=300ms'";
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let store = Store::open(&Place::Postgres(settings), SealKey::new(&[7; 32])).unwrap();
-    let created = store.create_fleet("e".repeat(32), NOW_MS / 1000);
-    runtime.block_on(created).unwrap();
+fn a_connection_that_falls_silent_is_lost_within_seconds_and_what_it_committed_is_known() {
+    let trial = Trial::start(FAST);
+    let way = Proxy::start(trial.socket());
+    let load = Load::start([over(way.socket()), trial.settings("postgres")]);
+    load.goes_on(&[0, 1]);
 
-    standby.kill(Signal::SIGQUIT);
-    let of_task = store.clone();
-    let answer = runtime.spawn(async move {
-        let waits = event(EventKind::Operator, "waits");
-        of_task.record(waits).await
-    });
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-    let wait = |connections| {
+    for cut in [Cut::Before, Cut::Behind, Cut::Answer] {
+        way.silence(cut);
         let began = crate::clock::instant();
-        while primary.count(waiting) != connections {
-            assert!(began.elapsed() < Duration::from_secs(20), "{connections}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    };
-    wait(1);
-    // It is in the primary's log, and would be seen from now on.
-    let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-        WHERE wait_event = 'SyncRep'";
-    primary.count(ended);
-    // Whoever asks for its fate waits for the standby, too.
-    std::thread::sleep(Duration::from_millis(500));
-    wait(1);
-    assert!(!answer.is_finished());
-
-    standby.run();
-    runtime.block_on(answer).unwrap().unwrap();
-    runtime.block_on(store.close());
-    let there = "SELECT count(*) FROM events";
-    // It has the log; what it shows comes a moment later.
-    let began = crate::clock::instant();
-    while standby.count(there) != primary.count(there) && began.elapsed() < Duration::from_secs(20)
-    {
-        std::thread::sleep(Duration::from_millis(20));
+        load.goes_on(&[0, 1]);
+        // The server alone would end its transaction after 15 seconds, and the connection never.
+        let waited = began.elapsed();
+        assert!(waited < Duration::from_secs(14), "{cut:?}: {waited:?}");
     }
-    assert_eq!(standby.count(there), primary.count(there));
+
+    let heard = load.end();
+    heard.is_what_is_there(&trial.settings("postgres"));
+    assert!(heard.unknown.is_empty(), "{:?}", heard.unknown);
+}
+
+#[test]
+fn a_question_that_nobody_waits_for_any_more_ends_at_the_server() {
+    let trial = Trial::start(FAST);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let engine = super::Postgres::open(&trial.settings("postgres")).unwrap();
+    let ask = |sql: &'static str, times: usize| {
+        let engine = engine.clone();
+        runtime.spawn(async move {
+            let work = move |connection: &crate::store::sql::Connection| {
+                for _ in 0..times {
+                    connection.prepare(sql)?.exists([])?;
+                }
+                Ok(())
+            };
+            engine.readers().ask(work).await
+        })
+    };
+    let asked = "SELECT count(*) FROM pg_stat_activity
+        WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'";
+    // One long statement, and many short ones, between which nothing could be ended.
+    let questions = [
+        ask("SELECT pg_sleep(60)", 1),
+        ask("SELECT pg_sleep(0.01)", 6_000),
+    ];
+    let began = crate::clock::instant();
+    while trial.count(asked) < 2 {
+        assert!(began.elapsed() < Duration::from_secs(20));
+    }
+
+    for question in questions {
+        question.abort();
+    }
+
+    // Both had all the places there are.
+    let next = runtime.block_on(ask("SELECT 1", 1));
+    next.unwrap().unwrap();
+    let ended = || trial.count(asked) == 0;
+    while !ended() && began.elapsed() < Duration::from_secs(20) {}
+    assert!(ended());
+    assert!(began.elapsed() < Duration::from_secs(9), "by itself");
 }

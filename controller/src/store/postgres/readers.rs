@@ -4,8 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-use postgres::CancelToken;
+use tokio_util::sync::CancellationToken;
 
 use super::server::Server;
 use crate::clock;
@@ -29,7 +28,6 @@ pub(in crate::store) struct Readers {
     control: Arc<Lane<Reading>>,
     questions: Arc<Lane<Reading>>,
     sending: Arc<Lane<Reading>>,
-    server: Server,
 }
 
 /// Opens those of one pool.
@@ -42,22 +40,6 @@ struct Reading {
 struct Reader {
     connection: Postgres,
     used: Cell<Instant>,
-}
-
-/// Ends the statement of a question that nobody waits for any more.
-struct Patience {
-    running: Arc<Mutex<Running>>,
-    server: Server,
-}
-
-#[derive(Default)]
-enum Running {
-    /// Nothing yet, or no longer.
-    #[default]
-    Not,
-    This(CancelToken),
-    /// It is to end before it begins.
-    Given,
 }
 
 // === impl Readers ===
@@ -76,7 +58,6 @@ impl Readers {
             control: lane(Duration::ZERO, CONTROL_MAX),
             questions: lane(QUESTION_MAX, QUESTIONS_MAX),
             sending: lane(Duration::ZERO, 1),
-            server: server.clone(),
         }
     }
 
@@ -105,27 +86,13 @@ impl Readers {
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let permit = self.questions.permit().await?;
-        let running = Arc::<Mutex<Running>>::default();
-        let patience = Patience {
-            running: Arc::clone(&running),
-            server: self.server.clone(),
-        };
-        let answer = self.questions.run(permit, move |it| {
-            {
-                let mut running = running.lock();
-                if matches!(*running, Running::Given) {
-                    return Err(StoreError::Closed);
-                }
-                *running = Running::This(it.connection.cancel_token());
-            }
-            let answer = work(&it.connection);
-            // From here on the connection may be another's.
-            *running.lock() = Running::Not;
-            answer
+        let unwanted = CancellationToken::new();
+        let _ends = unwanted.clone().drop_guard();
+        let answer = self.questions.run(permit, |it| {
+            let connection = &it.connection;
+            connection.unless(unwanted, || work(connection))
         });
-        let answered = answer.await;
-        drop(patience);
-        answered
+        answer.await
     }
 
     /// Refuses what comes now or waits in line; readings that have begun go on.
@@ -157,28 +124,5 @@ impl Source for Reading {
     fn discard(&self, readers: Vec<Reader>) {
         // The driver says goodbye, and waits for that, which no task may.
         std::thread::spawn(move || drop(readers));
-    }
-}
-
-// === impl Patience ===
-
-impl Drop for Patience {
-    fn drop(&mut self) {
-        let running = Arc::clone(&self.running);
-        if matches!(*running.lock(), Running::Not) {
-            *running.lock() = Running::Given;
-            return;
-        }
-        let server = self.server.clone();
-        // Connects, and waits for that.
-        std::thread::spawn(move || {
-            // Held meanwhile: what is asked on the same connection next begins after it.
-            let running = running.lock();
-            if let Running::This(token) = &*running
-                && let Err(error) = server.cancel(token)
-            {
-                tracing::debug!(%error, "a question that nobody waits for goes on");
-            }
-        });
     }
 }

@@ -7,18 +7,21 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use postgres::config::{Config, Host, SslMode, TargetSessionAttrs};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use tokio_postgres::config::{Config, Host, LoadBalanceHosts, SslMode, TargetSessionAttrs};
+use tokio_postgres::{CancelToken, Client, Connection, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use zeroize::Zeroizing;
 
 use crate::store::error::{EngineError, PostgresMistake, StoreError};
 use crate::store::place::PostgresSettings;
-use crate::store::sql::postgres::Postgres;
+use crate::store::sql::Error;
+use crate::store::sql::postgres::{ASKING_MAX, Elsewhere, Later, Postgres, first_of};
 
 /// To connect, unless the settings say another.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,6 +49,8 @@ pub(super) struct Server {
     config: Config,
     tls: Option<Arc<ClientConfig>>,
     password: Option<PathBuf>,
+    /// Somebody has taken a connection and said nothing: who is asked first is left to chance.
+    was_silent: Arc<AtomicBool>,
     /// As people read it.
     name: Arc<str>,
 }
@@ -88,6 +93,7 @@ impl Server {
             config,
             tls,
             password: settings.password_file.clone(),
+            was_silent: Arc::default(),
         })
     }
 
@@ -102,27 +108,52 @@ impl Server {
         self.connect(&format!("{OF_READERS} SET statement_timeout = {most};"))
     }
 
-    /// Ends what a connection does now.
-    pub(super) fn cancel(&self, token: &postgres::CancelToken) -> Result<(), postgres::Error> {
-        match self.connector() {
-            Some(tls) => token.cancel_query(tls),
-            None => token.cancel_query(postgres::NoTls),
-        }
+    fn connect(&self, of_kind: &str) -> Result<Postgres, StoreError> {
+        let config = self.config()?;
+        let each = config.get_connect_timeout().copied();
+        let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(u32::MAX);
+        let connect_max = each.unwrap_or(CONNECT_TIMEOUT).saturating_mul(hosts) + ASKING_MAX;
+        let first = format!("{OF_ALL} {of_kind}");
+        let first = (first.as_str(), connect_max);
+        let elsewhere = Arc::new(self.clone());
+        let connected = match self.connector() {
+            Some(tls) => Postgres::connect((&config, tls), first, elsewhere),
+            None => Postgres::connect((&config, NoTls), first, elsewhere),
+        };
+        connected.map_err(|error| {
+            if matches!(error, Error::Silent) {
+                self.was_silent.store(true, Ordering::SeqCst);
+            }
+            self.unreachable(error)
+        })
     }
 
-    fn connect(&self, of_kind: &str) -> Result<Postgres, StoreError> {
+    /// With the password as it is now.
+    fn config(&self) -> Result<Config, StoreError> {
         let mut config = self.config.clone();
         if let Some(path) = &self.password {
             config.password(password(path)?.as_str());
         }
-        let client = match self.connector() {
-            Some(tls) => config.connect(tls),
-            None => config.connect(postgres::NoTls),
+        if self.was_silent.load(Ordering::SeqCst) {
+            config.load_balance_hosts(LoadBalanceHosts::Random);
+        }
+        Ok(config)
+    }
+
+    /// What a statement gives over a connection of its own.
+    async fn ask(&self, sql: &str) -> Result<Option<String>, StoreError> {
+        let config = self.config()?;
+        let said = match self.connector() {
+            Some(tls) => match config.connect(tls).await {
+                Ok(connected) => first_value(connected, sql).await,
+                Err(error) => Err(error),
+            },
+            None => match config.connect(NoTls).await {
+                Ok(connected) => first_value(connected, sql).await,
+                Err(error) => Err(error),
+            },
         };
-        let connection = Postgres::new(client.map_err(|error| self.unreachable(error))?);
-        let prepared = connection.batch(&format!("{OF_ALL} {of_kind}"));
-        prepared.map_err(|error| self.unreachable(error))?;
-        Ok(connection)
+        said.map_err(|error| self.unreachable(error.into()))
     }
 
     fn connector(&self) -> Option<MakeRustlsConnect> {
@@ -130,12 +161,63 @@ impl Server {
         Some(MakeRustlsConnect::new(ClientConfig::clone(tls)))
     }
 
-    pub(super) fn unreachable(&self, error: postgres::Error) -> StoreError {
+    pub(super) fn unreachable(&self, error: Error) -> StoreError {
         StoreError::Unreachable {
             server: self.name.to_string(),
-            source: EngineError::new(error),
+            source: error.into(),
         }
     }
+}
+
+impl Elsewhere for Server {
+    fn is_at_work<'s>(&'s self, name: &'s str) -> Later<'s, Option<bool>> {
+        // One that has answered some time ago, and whose answer nobody got, or that never heard the question.
+        // The lock that it may have is everybody's.
+        let sql = format!(
+            "SELECT CASE WHEN state LIKE 'idle%' AND state_change < now() - interval '2s'
+                 THEN pg_terminate_backend(pid) IS NULL ELSE true END
+             FROM pg_stat_activity WHERE pid || ' ' || backend_start = '{name}'"
+        );
+        Box::pin(async move {
+            let said = self.ask(&sql).await.ok()?;
+            Some(said.as_deref() == Some("t"))
+        })
+    }
+
+    fn cancel(&self, token: CancelToken) -> Later<'_, ()> {
+        Box::pin(async move {
+            let cancelled = async {
+                match self.connector() {
+                    Some(tls) => token.cancel_query(tls).await,
+                    None => token.cancel_query(NoTls).await,
+                }
+            };
+            match tokio::time::timeout(ASKING_MAX, cancelled).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "a question that nobody waits for goes on");
+                }
+                Err(_) => tracing::debug!("a question that nobody waits for goes on"),
+            }
+        })
+    }
+}
+
+/// The first value that a statement gives, if it does.
+async fn first_value<S, T>(
+    (client, connection): (Client, Connection<S, T>),
+    sql: &str,
+) -> Result<Option<String>, tokio_postgres::Error>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let said = tokio::select! {
+        said = client.simple_query(sql) => said?,
+        ended = connection => return ended.map(|()| None),
+    };
+    let mut values = said.iter().filter_map(first_of);
+    Ok(values.next().map(str::to_owned))
 }
 
 impl std::fmt::Debug for Server {

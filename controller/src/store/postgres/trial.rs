@@ -92,7 +92,13 @@ impl Trial {
 
     /// Makes of a standby what takes writes.
     pub(crate) fn promote(&self) {
-        self.sql("postgres", "SELECT pg_promote()");
+        // One that waited would see row versions that the replay before has to remove.
+        self.sql("postgres", "SELECT pg_promote(false)");
+        let began = crate::clock::instant();
+        while self.count("SELECT CAST(CAST(pg_is_in_recovery() AS int) AS bigint)") > 0 {
+            assert!(began.elapsed() < START_MAX, "it stays a standby");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Adds lines to its configuration.

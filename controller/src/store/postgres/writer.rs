@@ -174,15 +174,23 @@ impl Writer<'_> {
                  ON CONFLICT (name) DO UPDATE SET batch = excluded.batch, since = excluded.since;
              COMMIT"
         );
+        connection.take_warning();
         let committed = connection.batch(&commit);
         let number = self.number;
         self.number += 1;
         match committed {
+            Ok(()) if connection.take_warning() => {
+                // Somebody has ended the wait for a synchronous standby: it may not have this.
+                tracing::warn!("the database says that a commit is not what it should be");
+                drop(connection);
+                self.decide(number)
+            }
             Ok(()) => {
                 self.connection = Some(connection);
                 Ok(())
             }
             Err(error) if is_lost(&error) => {
+                tracing::warn!(%error, "the connection to the database was lost during a commit");
                 drop(connection);
                 self.decide(number)
             }
@@ -192,7 +200,6 @@ impl Writer<'_> {
 
     /// Whether the transaction with this number was committed.
     fn decide(&mut self, number: i64) -> Result<(), NotCommitted> {
-        tracing::warn!("the connection to the database was lost during a commit");
         let began = clock::instant();
         let mut pause = PAUSE.0;
         loop {
@@ -281,12 +288,17 @@ fn last_number(connection: &Postgres, name: &str) -> Result<Option<i64>, StoreEr
         .optional()?;
     let write = "UPDATE writers SET since = now() WHERE name = ?1";
     Postgres::prepare_cached(connection, write)?.execute([name])?;
+    connection.take_warning();
     connection.execute_batch("COMMIT")?;
+    if connection.take_warning() {
+        // The wait was ended again.
+        return Err(NotCommitted::Unknown.into());
+    }
     Ok(last)
 }
 
-fn refused(error: postgres::Error) -> NotCommitted {
-    NotCommitted::Refused(EngineError::new(error))
+fn refused(error: sql::Error) -> NotCommitted {
+    NotCommitted::Refused(error.into())
 }
 
 fn unreachable(error: StoreError) -> NotCommitted {

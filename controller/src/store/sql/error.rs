@@ -1,8 +1,8 @@
 //! Why a statement was not run, or what it gave is not what was expected.
 
-use postgres::error::SqlState;
 use rusqlite::ErrorCode;
 use rusqlite::types::FromSqlError;
+use tokio_postgres::error::SqlState;
 
 use crate::store::error::{EngineError, StoreError};
 
@@ -22,7 +22,15 @@ pub(in crate::store) enum Error {
     #[error(transparent)]
     Sqlite(rusqlite::Error),
     #[error("PostgreSQL")]
-    Postgres(#[from] postgres::Error),
+    Postgres(#[from] tokio_postgres::Error),
+    /// It is not at the statement any more, or nobody is reached.
+    #[error("the server does not answer")]
+    Silent,
+    /// It was not asked.
+    #[error("nobody waits for the answer any more")]
+    Unwanted,
+    #[error("a connection without anything to wait with")]
+    Thread(#[source] std::io::Error),
 }
 
 /// Where no row is an answer, too.
@@ -51,7 +59,8 @@ impl Error {
         match self {
             Self::Sqlite(error) => is_interrupted(error),
             Self::Postgres(error) => error.code() == Some(&SqlState::QUERY_CANCELED),
-            Self::NoRows | Self::Value { .. } => false,
+            Self::Unwanted => true,
+            Self::NoRows | Self::Value { .. } | Self::Silent | Self::Thread(_) => false,
         }
     }
 }
@@ -75,14 +84,26 @@ impl From<rusqlite::Error> for Error {
     }
 }
 
+impl From<Error> for EngineError {
+    fn from(error: Error) -> Self {
+        if let Error::Postgres(error) = error {
+            return Self::new(error);
+        }
+        Self::new(error)
+    }
+}
+
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
         match error {
             // Some of these are known by those who handle them.
             Error::Sqlite(error) => error.into(),
-            error @ (Error::NoRows | Error::Value { .. } | Error::Postgres(_)) => {
-                Self::Engine(EngineError::new(error))
-            }
+            error @ (Error::NoRows
+            | Error::Value { .. }
+            | Error::Postgres(_)
+            | Error::Silent
+            | Error::Unwanted
+            | Error::Thread(_)) => Self::Engine(EngineError::new(error)),
         }
     }
 }

@@ -3,15 +3,23 @@
 //! The texts are those of SQLite, translated (`translate`) and prepared once on each connection; the
 //! values, too: the server says what type it takes a parameter for, and what is given becomes that.
 
+mod driver;
 mod each;
 mod translate;
 mod values;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use postgres::types::ToSql as PostgresToSql;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::types::ToSql as PostgresToSql;
+use tokio_postgres::{Config, Socket};
+use tokio_util::sync::CancellationToken;
 
+use self::driver::Driver;
+pub(in crate::store) use self::driver::{ASKING_MAX, Elsewhere, Later, first_of};
 use self::translate::translate;
 use self::values::{Given, GivenColumn};
 pub(in crate::store) use self::values::{NUL, Taken};
@@ -22,37 +30,49 @@ const STATEMENTS_MAX: usize = 256;
 
 /// A connection, and what is prepared on it.
 pub(in crate::store) struct Postgres {
-    client: RefCell<postgres::Client>,
+    driver: Box<Driver>,
     prepared: Box<Prepared>,
     /// Something failed that no statement is to blame for.
     is_broken: Cell<bool>,
     /// The last statement failed: until something is undone, all others will.
     has_failed: Cell<bool>,
+    /// Comes when nobody waits any more for what is asked now.
+    unwanted: RefCell<Option<CancellationToken>>,
 }
 
 /// Statements, by their texts for one row.
 #[derive(Default)]
 struct Prepared {
-    for_one: RefCell<HashMap<String, postgres::Statement>>,
+    for_one: RefCell<HashMap<String, tokio_postgres::Statement>>,
     /// `None` of those that are run row by row.
-    for_sets: RefCell<HashMap<String, Option<postgres::Statement>>>,
+    for_sets: RefCell<HashMap<String, Option<tokio_postgres::Statement>>>,
 }
 
 // === impl Postgres ===
 
 impl Postgres {
-    pub(in crate::store) fn new(client: postgres::Client) -> Self {
-        Self {
-            client: RefCell::new(client),
+    /// Connects, and runs what every connection begins with, all within a time.
+    pub(in crate::store) fn connect<T>(
+        at: (&Config, T),
+        first: (&str, Duration),
+        elsewhere: Arc<dyn Elsewhere>,
+    ) -> Result<Self, Error>
+    where
+        T: MakeTlsConnect<Socket>,
+        T::Stream: Send + 'static,
+    {
+        Ok(Self {
+            driver: Box::new(Driver::connect(at, first, elsewhere)?),
             prepared: Box::default(),
             is_broken: Cell::new(false),
             has_failed: Cell::new(false),
-        }
+            unwanted: RefCell::default(),
+        })
     }
 
     /// Whether another is to be opened in its place.
     pub(in crate::store) fn is_broken(&self) -> bool {
-        self.is_broken.get() || self.client.borrow().is_closed()
+        self.is_broken.get() || self.driver.client().is_closed()
     }
 
     /// Whether a statement has failed since the last batch that did not.
@@ -60,23 +80,43 @@ impl Postgres {
         self.has_failed.get()
     }
 
-    /// What ends the statement that it runs.
-    pub(in crate::store) fn cancel_token(&self) -> postgres::CancelToken {
-        self.client.borrow().cancel_token()
+    /// Whether the server has warned since this was last asked.
+    pub(in crate::store) fn take_warning(&self) -> bool {
+        self.driver.take_warning()
+    }
+
+    /// Does something as long as anybody wants it.
+    pub(in crate::store) fn unless<T>(
+        &self,
+        unwanted: CancellationToken,
+        work: impl FnOnce() -> T,
+    ) -> T {
+        self.unwanted.replace(Some(unwanted));
+        let done = work();
+        self.unwanted.take();
+        done
     }
 
     /// Statements without parameters, in one journey.
-    pub(in crate::store) fn batch(&self, sql: &str) -> Result<(), postgres::Error> {
-        let done = self.client.borrow_mut().batch_execute(sql);
+    pub(in crate::store) fn batch(&self, sql: &str) -> Result<(), Error> {
+        let done = self.wait(self.driver.client().batch_execute(sql));
         self.has_failed.set(false);
         done.inspect_err(|error| self.note(error))
     }
 
-    fn prepared(&self, sql: &str) -> Result<postgres::Statement, Error> {
+    fn wait<T>(
+        &self,
+        statement: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Error> {
+        let unwanted = self.unwanted.borrow();
+        self.driver.wait(statement, unwanted.as_ref())
+    }
+
+    fn prepared(&self, sql: &str) -> Result<tokio_postgres::Statement, Error> {
         if let Some(statement) = self.prepared.for_one.borrow().get(sql) {
             return Ok(statement.clone());
         }
-        let prepared = self.client.borrow_mut().prepare(&translate(sql));
+        let prepared = self.wait(self.driver.client().prepare(&translate(sql)));
         let statement = prepared.map_err(|error| self.failed(error, sql))?;
         let mut kept = self.prepared.for_one.borrow_mut();
         if kept.len() >= STATEMENTS_MAX {
@@ -89,7 +129,7 @@ impl Postgres {
     pub(super) fn execute(&self, sql: &str, params: &impl Params) -> Result<usize, Error> {
         let statement = self.prepared(sql)?;
         let given = given(params)?;
-        let done = self.client.borrow_mut().execute(&statement, &refs(&given));
+        let done = self.wait(self.driver.client().execute(&statement, &refs(&given)));
         let rows = done.map_err(|error| self.failed(error, sql))?;
         Ok(usize::try_from(rows).unwrap_or(usize::MAX))
     }
@@ -98,10 +138,10 @@ impl Postgres {
         &self,
         sql: &str,
         params: &impl Params,
-    ) -> Result<Vec<postgres::Row>, Error> {
+    ) -> Result<Vec<tokio_postgres::Row>, Error> {
         let statement = self.prepared(sql)?;
         let given = given(params)?;
-        let rows = self.client.borrow_mut().query(&statement, &refs(&given));
+        let rows = self.wait(self.driver.client().query(&statement, &refs(&given)));
         rows.map_err(|error| self.failed(error, sql))
     }
 
@@ -111,7 +151,7 @@ impl Postgres {
             return Ok(false);
         };
         let given = columns(set, &statement);
-        let done = self.client.borrow_mut().execute(&statement, &refs(&given));
+        let done = self.wait(self.driver.client().execute(&statement, &refs(&given)));
         done.map_err(|error| self.failed(error, sql))?;
         Ok(true)
     }
@@ -122,17 +162,17 @@ impl Postgres {
         &self,
         sql: &str,
         set: &Set,
-    ) -> Result<Option<Vec<postgres::Row>>, Error> {
+    ) -> Result<Option<Vec<tokio_postgres::Row>>, Error> {
         let Some(statement) = self.prepared_for_sets(sql)? else {
             return Ok(None);
         };
         let given = columns(set, &statement);
-        let rows = self.client.borrow_mut().query(&statement, &refs(&given));
+        let rows = self.wait(self.driver.client().query(&statement, &refs(&given)));
         Ok(Some(rows.map_err(|error| self.failed(error, sql))?))
     }
 
     /// The server says of the statement for one row what types its parameters are.
-    fn prepared_for_sets(&self, sql: &str) -> Result<Option<postgres::Statement>, Error> {
+    fn prepared_for_sets(&self, sql: &str) -> Result<Option<tokio_postgres::Statement>, Error> {
         if let Some(statement) = self.prepared.for_sets.borrow().get(sql) {
             return Ok(statement.clone());
         }
@@ -140,11 +180,11 @@ impl Postgres {
         let types: Vec<_> = one
             .params()
             .iter()
-            .map(postgres::types::Type::name)
+            .map(tokio_postgres::types::Type::name)
             .collect();
         let statement = match each::each(&translate(sql), &types) {
             Some(each) => {
-                let prepared = self.client.borrow_mut().prepare(&each);
+                let prepared = self.wait(self.driver.client().prepare(&each));
                 Some(prepared.map_err(|error| self.failed(error, &each))?)
             }
             None => None,
@@ -157,13 +197,13 @@ impl Postgres {
         Ok(statement)
     }
 
-    fn failed(&self, error: postgres::Error, sql: &str) -> Error {
+    fn failed(&self, error: Error, sql: &str) -> Error {
         self.note(&error);
         tracing::debug!(%error, sql, "a statement failed");
-        Error::Postgres(error)
+        error
     }
 
-    fn note(&self, error: &postgres::Error) {
+    fn note(&self, error: &Error) {
         self.has_failed.set(true);
         if is_lost(error) {
             self.is_broken.set(true);
@@ -173,7 +213,10 @@ impl Postgres {
 
 /// Whether an error is that of the connection: no word of the server, or that it goes, or that it is
 /// none that takes writes any more.
-pub(in crate::store) fn is_lost(error: &postgres::Error) -> bool {
+pub(in crate::store) fn is_lost(error: &Error) -> bool {
+    let Error::Postgres(error) = error else {
+        return matches!(error, Error::Silent);
+    };
     let Some(state) = error.code() else {
         // Conversions of values have none, either; a connection more does no harm.
         return true;
@@ -189,7 +232,7 @@ impl Engine for Postgres {
     }
 
     fn execute_batch(&self, sql: &str) -> Result<(), Error> {
-        Ok(self.batch(sql)?)
+        self.batch(sql)
     }
 
     fn set_secure_delete(&self, _: bool) -> Result<(), Error> {
@@ -216,7 +259,7 @@ fn given(params: &impl Params) -> Result<Vec<Given>, Error> {
     Ok(given)
 }
 
-fn columns<'s>(set: &'s Set, statement: &postgres::Statement) -> Vec<GivenColumn<'s>> {
+fn columns<'s>(set: &'s Set, statement: &tokio_postgres::Statement) -> Vec<GivenColumn<'s>> {
     let rows = set.rows();
     let columns = 0..statement.params().len();
     columns.map(|column| GivenColumn { rows, column }).collect()

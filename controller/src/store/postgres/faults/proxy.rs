@@ -1,4 +1,4 @@
-//! A way to a server that can be cut and can hang.
+//! A way to a server that can be cut, can hang, and whose connections can fall silent one by one.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tempfile::TempDir;
 
 const SOCKET: &str = ".s.PGSQL.5432";
@@ -36,11 +37,24 @@ struct State {
     hangs: AtomicBool,
     /// It is to hang in the next write.
     will_hang: AtomicBool,
+    /// The connection that commits next falls silent for good; whoever is at its ends is told nothing.
+    silences: Mutex<Option<Cut>>,
+    silent: AtomicUsize,
     /// Each commit of so many is cut; 0 for none.
     cut_every: AtomicUsize,
     commits: AtomicUsize,
     /// By where.
     cuts: [AtomicUsize; 3],
+}
+
+/// One connection through it.
+#[derive(Default)]
+struct Link {
+    /// The next answer is to be lost.
+    loses: AtomicBool,
+    /// It is to be lost in silence.
+    falls_silent: AtomicBool,
+    is_silent: AtomicBool,
 }
 
 // === impl Proxy ===
@@ -80,6 +94,15 @@ impl Proxy {
         self.state.hangs.store(false, Ordering::SeqCst);
     }
 
+    /// Waits until a connection that commits has fallen silent there.
+    pub(super) fn silence(&self, cut: Cut) {
+        let before = self.state.silent.load(Ordering::SeqCst);
+        *self.state.silences.lock() = Some(cut);
+        while self.state.silent.load(Ordering::SeqCst) == before {
+            std::thread::sleep(PAUSE);
+        }
+    }
+
     pub(super) fn cut_every(&self, commits: usize) {
         self.state.cut_every.store(commits, Ordering::SeqCst);
     }
@@ -97,25 +120,25 @@ impl State {
         let Ok(server) = UnixStream::connect(&self.server) else {
             return;
         };
-        let loses = Arc::<AtomicBool>::default();
+        let link = Arc::<Link>::default();
         let back = (
             Arc::clone(self),
             server.try_clone().unwrap(),
             client.try_clone().unwrap(),
-            Arc::clone(&loses),
+            Arc::clone(&link),
         );
         std::thread::spawn(move || {
-            let (state, server, client, loses) = back;
-            state.pass(&server, &client, |_| {
-                loses.load(Ordering::SeqCst).then_some(Cut::Answer)
+            let (state, server, client, link) = back;
+            state.pass((&server, &client), &link, |_| {
+                link.loses.load(Ordering::SeqCst).then_some(Cut::Answer)
             });
         });
         let state = Arc::clone(self);
         std::thread::spawn(move || {
-            state.pass(&client, &server, |bytes| {
-                let cut = state.cut(bytes)?;
+            state.pass((&client, &server), &link, |bytes| {
+                let cut = state.cut(bytes, &link)?;
                 if cut == Cut::Answer {
-                    loses.store(true, Ordering::SeqCst);
+                    link.loses.store(true, Ordering::SeqCst);
                     return None;
                 }
                 Some(cut)
@@ -124,9 +147,16 @@ impl State {
     }
 
     /// Where what these bytes say is to be cut.
-    fn cut(&self, bytes: &[u8]) -> Option<Cut> {
+    fn cut(&self, bytes: &[u8], link: &Link) -> Option<Cut> {
+        if !has(bytes, b"COMMIT") {
+            return None;
+        }
+        if let Some(cut) = self.silences.lock().take() {
+            link.falls_silent.store(true, Ordering::SeqCst);
+            return Some(cut);
+        }
         let every = self.cut_every.load(Ordering::SeqCst);
-        if every == 0 || !has(bytes, b"COMMIT") {
+        if every == 0 {
             return None;
         }
         let number = self.commits.fetch_add(1, Ordering::SeqCst);
@@ -135,19 +165,29 @@ impl State {
     }
 
     /// Passes on what comes, until either end is gone or it is to be cut.
-    fn pass(&self, mut from: &UnixStream, mut to: &UnixStream, cut: impl Fn(&[u8]) -> Option<Cut>) {
+    fn pass(
+        &self,
+        (mut from, mut to): (&UnixStream, &UnixStream),
+        link: &Link,
+        cut: impl Fn(&[u8]) -> Option<Cut>,
+    ) {
         let mut bytes = [0; 65_536];
         while let Ok(length @ 1..) = from.read(&mut bytes) {
             let bytes = &bytes[..length];
             if has(bytes, b"COMMIT") && self.will_hang.swap(false, Ordering::SeqCst) {
                 self.hangs.store(true, Ordering::SeqCst);
             }
-            while self.hangs.load(Ordering::SeqCst) {
+            while self.hangs.load(Ordering::SeqCst) || link.is_silent.load(Ordering::SeqCst) {
                 std::thread::sleep(PAUSE);
             }
             let cut = cut(bytes);
             if matches!(cut, None | Some(Cut::Behind)) && to.write_all(bytes).is_err() {
                 break;
+            }
+            if cut.is_some() && link.falls_silent.load(Ordering::SeqCst) {
+                link.is_silent.store(true, Ordering::SeqCst);
+                self.silent.fetch_add(1, Ordering::SeqCst);
+                continue;
             }
             if let Some(cut) = cut {
                 self.cuts[cut as usize].fetch_add(1, Ordering::SeqCst);
