@@ -90,6 +90,9 @@ async fn prune(context: Arc<Context>) {
         context.limits.prune();
         context.event_quotas.prune(clock::now().ms());
         forget_claims(&context, clock::now()).await;
+        if let Err(error) = claims::recount(&context).await {
+            tracing::debug!(error = %program::one_line(&error), "claims are not counted");
+        }
         if let Err(error) = reads::record_due(&context, clock::now(), false).await {
             tracing::warn!(%error, "how often what was read is not recorded");
         }
@@ -138,9 +141,11 @@ async fn index(context: Arc<Context>) {
 /// Puts in force what stands in the database and is not in force here, so gently that nobody waits long for it.
 async fn follow(context: Arc<Context>) {
     let mut followed = (Follower::default(), Among::default());
+    let start = clock::instant();
     loop {
         let began = clock::instant();
-        if let Err(error) = look(&context, &mut followed).await {
+        let steady = began.saturating_duration_since(start);
+        if let Err(error) = look(&context, &mut followed, steady).await {
             tracing::debug!(error = %program::one_line(&error), "not followed");
         }
         let interval = if context.store.is_shared() {
@@ -161,11 +166,17 @@ async fn follow(context: Arc<Context>) {
 }
 
 /// Puts in force what the others have changed, and exchanges with them who is where, what was heard and what was claimed.
-async fn look(context: &Context, (follower, among): &mut (Follower, Among)) -> Result<(), Error> {
+async fn look(
+    context: &Context,
+    (follower, among): &mut (Follower, Among),
+    steady: Duration,
+) -> Result<(), Error> {
     let look = context.store.whats_new().await?;
     follower.look(context, look.record).await?;
     if context.store.is_shared() {
-        among.exchange(context, &look, clock::now()).await?;
+        let steady_ms = u64::try_from(steady.as_millis()).unwrap_or(u64::MAX);
+        let times = (clock::now(), steady_ms);
+        among.exchange(context, &look, times).await?;
     }
     Ok(())
 }

@@ -36,6 +36,16 @@ impl ClaimQuotas {
         }
     }
 
+    /// What is stored by now, by the database's own count: others store and forget, too.
+    pub(crate) fn recount(&self, stored: BTreeMap<String, u64>) {
+        *self.stored.lock() = stored.into_iter().collect();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn stored(&self, host: &str) -> u64 {
+        self.stored.lock().get(host).copied().unwrap_or(0)
+    }
+
     /// Whether this host may claim more.
     pub(crate) fn has_room(&self, host: &str) -> bool {
         let stored = self.stored.lock();
@@ -102,6 +112,17 @@ mod tests {
         assert!(quotas.has_room("web-2"));
         quotas.note_forgotten(&["web-1", "web-3"].map(str::to_owned));
         assert!(quotas.has_room("web-1"));
+    }
+
+    #[test]
+    fn what_others_have_stored_and_forgotten_counts_with_the_next_count() {
+        let quotas = ClaimQuotas::new(BTreeMap::from([("web-1".to_owned(), STORED_MAX)]));
+        assert!(!quotas.has_room("web-1"));
+
+        quotas.recount(BTreeMap::from([("web-2".to_owned(), STORED_MAX)]));
+
+        assert!(quotas.has_room("web-1"), "others have forgotten them");
+        assert!(!quotas.has_room("web-2"), "it has claimed elsewhere");
     }
 
     #[test]

@@ -104,6 +104,33 @@ impl EventQuotas {
         }
     }
 
+    /// Whether there is a bound.
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.quota.is_some()
+    }
+
+    /// Counts what a host has pushed to another controller: it is stored, so nobody waits for it, but what comes here
+    /// next does.
+    pub(crate) fn charge_elsewhere(
+        &self,
+        host: u64,
+        (records, body_bytes): (u64, u64),
+        now_ms: u64,
+    ) {
+        let Some(quota) = self.quota else {
+            return;
+        };
+        let now_us = now_ms.saturating_mul(1_000);
+        let burst_us = time_us(quota, quota.burst_bytes);
+        let bytes = body_bytes.saturating_add(records.saturating_mul(RECORD_BYTES));
+        let mut hosts = self.hosts.lock();
+        let spent = hosts.entry(host).or_default();
+        let paid_us = spent.paid_us.max(now_us.saturating_sub(burst_us));
+        let paid_us = paid_us.saturating_add(time_us(quota, bytes));
+        // Whatever others have let pass, it may push here again in a while.
+        spent.paid_us = paid_us.min(now_us.saturating_add(burst_us));
+    }
+
     /// Forgets hosts that push less than they may.
     pub(crate) fn prune(&self, now_ms: u64) {
         let now_us = now_ms.saturating_mul(1_000);
@@ -183,6 +210,23 @@ mod tests {
         let again = later + SAID_EVERY_MS;
         quotas.prune(again);
         assert!(quotas.hosts.lock().is_empty());
+    }
+
+    #[test]
+    fn what_a_host_has_pushed_to_another_controller_is_taken_off_what_it_may_push_here() {
+        let quotas = EventQuotas::new(Some(QUOTA));
+        let now_ms = 1_000_000_000;
+
+        quotas.charge_elsewhere(1, (0, 8 * MIB), now_ms);
+        assert_eq!(quotas.charge(1, push(1, false), now_ms), Charged::Now);
+        let held_back = quotas.charge(1, push(1, false), now_ms);
+        assert_eq!(wait_secs(held_back), 1);
+        assert_eq!(quotas.charge(2, push(1, false), now_ms), Charged::Now);
+
+        // However much that was, it ends.
+        quotas.charge_elsewhere(1, (1_000_000, 1_000 * MIB), now_ms);
+        let later = now_ms + 16_000;
+        assert_eq!(quotas.charge(1, push(1, false), later), Charged::Now);
     }
 
     #[test]

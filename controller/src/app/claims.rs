@@ -80,6 +80,15 @@ pub(crate) fn floor_after(forget_after_secs: u64) -> u64 {
         .saturating_add(MAX_FUTURE_SECS)
 }
 
+/// Counts again what each host has stored, where other controllers store and forget claims, too.
+pub(crate) async fn recount(context: &Context) -> Result<(), Error> {
+    if context.store.is_shared() {
+        let stored = context.store.claims_by_host().await?;
+        context.claim_quotas.recount(stored);
+    }
+    Ok(())
+}
+
 /// Counts a claim that is not taken; once an hour it is an event.
 async fn refuse(
     context: &Context,

@@ -37,6 +37,8 @@ pub(crate) struct Among {
     /// The newest claim that was heard of; `None` before the first look: what was claimed before it, hosts are told when
     /// they come.
     claims: Option<u64>,
+    /// The newest record whose push was counted; `None` before the first look.
+    pushed: Option<u64>,
     lives: Lives,
 }
 
@@ -54,7 +56,8 @@ struct Life {
 // === impl Among ===
 
 impl Among {
-    /// Says what is news here, and hears what is news elsewhere by this look.
+    /// Says what is news here, and hears what is news elsewhere by this look. `steady_ms` is of a clock that nobody
+    /// sets: that one is set must not be somebody's death.
     ///
     /// # Errors
     ///
@@ -63,17 +66,18 @@ impl Among {
         &mut self,
         context: &Context,
         look: &Look,
-        now: Timestamp,
+        (now, steady_ms): (Timestamp, u64),
     ) -> Result<(), Error> {
-        let myself = self.be_there(context, now).await?;
+        let myself = self.be_there(context, steady_ms).await?;
         self.say(context, &myself).await?;
-        let dead = self.lives.hear(&look.controllers, now.ms());
-        let alive = self.lives.alive(now.ms());
+        let dead = self.lives.hear(&look.controllers, steady_ms);
+        let alive = self.lives.alive(steady_ms);
         context.sessions.others().set_alive(alive);
         for (id, beat) in dead {
             context.store.forget_dead(id, beat).await?;
         }
         self.hear_hosts(context, look.hosts, myself.id).await?;
+        self.count_pushed(context, look.record, now).await?;
         self.hear_claims(context, look.claims).await
     }
 
@@ -89,18 +93,18 @@ impl Among {
         Ok(())
     }
 
-    async fn be_there(&mut self, context: &Context, now: Timestamp) -> Result<Myself, Error> {
+    async fn be_there(&mut self, context: &Context, steady_ms: u64) -> Result<Myself, Error> {
         if let Some(myself) = &self.myself {
-            if now.ms().saturating_sub(self.said_ms) >= AGAIN_MS {
+            if steady_ms.saturating_sub(self.said_ms) >= AGAIN_MS {
                 context.store.say_alive(myself).await?;
-                self.said_ms = now.ms();
+                self.said_ms = steady_ms;
             }
             return Ok(myself.clone());
         }
         let myself = context.store.begin_among_others().await?;
         context.sessions.others().set_myself(myself.id);
         context.sessions.tell_others();
-        self.said_ms = now.ms();
+        self.said_ms = steady_ms;
         self.myself = Some(myself.clone());
         Ok(myself)
     }
@@ -192,6 +196,29 @@ impl Among {
             );
             context.sessions.end(&host.name);
         }
+    }
+
+    /// What hosts push to others is taken off what they may push here, so that who pushes to all of them may push no more
+    /// than who pushes to one. Of a host that has its session here, what it pushes was counted when it came.
+    async fn count_pushed(
+        &mut self,
+        context: &Context,
+        newest: u64,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let before = self.pushed.unwrap_or(newest);
+        if newest > before && context.event_quotas.is_bounded() {
+            for pushed in context.store.pushed_between((before, newest)).await? {
+                let host = context.roster.by_id(pushed.member);
+                if host.is_some_and(|host| !context.sessions.is_connected(&host.name)) {
+                    let much = (pushed.records, pushed.body_bytes);
+                    let quotas = &context.event_quotas;
+                    quotas.charge_elsewhere(pushed.member, much, now.ms());
+                }
+            }
+        }
+        self.pushed = Some(newest);
+        Ok(())
     }
 
     async fn hear_claims(&mut self, context: &Context, newest: u64) -> Result<(), Error> {

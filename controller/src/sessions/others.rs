@@ -18,9 +18,9 @@ pub(crate) struct Others(RwLock<State>);
 #[derive(Debug, Default)]
 struct State {
     /// This controller's own number.
-    myself: u64,
-    /// Those of the others that live.
-    alive: BTreeSet<u64>,
+    myself: Option<u64>,
+    /// Those that live, as far as it is known.
+    alive: Option<BTreeSet<u64>>,
     /// By `Member::id`.
     hosts: HashMap<u64, HostAt>,
     followed: Option<Followed>,
@@ -44,19 +44,36 @@ pub(crate) struct Followed {
 impl Others {
     /// Who we are among them.
     pub(crate) fn set_myself(&self, id: u64) {
-        self.0.write().myself = id;
+        self.0.write().myself = Some(id);
     }
 
-    /// Which of the others live.
+    /// Who we are among them; `None` before that is known, and where there is nobody else.
+    pub(crate) fn myself(&self) -> Option<u64> {
+        self.0.read().myself
+    }
+
+    /// Whether a controller lives, as far as it is known.
+    pub(crate) fn lives(&self, id: u64) -> bool {
+        let state = self.0.read();
+        state.alive.as_ref().is_none_or(|alive| alive.contains(&id))
+    }
+
+    /// Which of them live.
     pub(crate) fn set_alive(&self, alive: BTreeSet<u64>) {
-        self.0.write().alive = alive;
+        self.0.write().alive = Some(alive);
     }
 
     /// Whether a host is connected to another controller that lives.
     pub(crate) fn has(&self, member: u64) -> bool {
         let state = self.0.read();
         let at = state.hosts.get(&member);
-        at.is_some_and(|at| at.controller != state.myself && state.alive.contains(&at.controller))
+        let lives = |id: u64| {
+            state
+                .alive
+                .as_ref()
+                .is_some_and(|alive| alive.contains(&id))
+        };
+        at.is_some_and(|at| Some(at.controller) != state.myself && lives(at.controller))
     }
 
     /// What a controller has said of a host.

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::context::Context;
 use crate::settings::{Begin, SinkSettings};
 use crate::store::error::StoreError;
-use crate::store::model::Origin;
+use crate::store::model::{Origin, SinkCursor};
 
 /// How often a sink that has everything looks for more: what comes in between is one batch.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -40,6 +40,8 @@ pub(super) struct Worker {
     saved: u64,
     saved_at: Instant,
     alarm_since_ms: Option<u64>,
+    /// This controller sends, and not another of the fleet.
+    is_ours: bool,
 }
 
 /// What came of one look at the log.
@@ -49,6 +51,8 @@ enum Turn {
     /// All is delivered.
     Idle,
     Failed(DeliveryError),
+    /// Another controller sends.
+    Anothers,
 }
 
 // === impl Worker ===
@@ -70,6 +74,7 @@ impl Worker {
             saved: 0,
             saved_at: clock::instant(),
             alarm_since_ms: None,
+            is_ours: false,
         }
     }
 
@@ -95,6 +100,10 @@ impl Worker {
                 Ok(Turn::Delivered) => Duration::ZERO,
                 Ok(Turn::Idle) => LOOK_INTERVAL,
                 Ok(Turn::Failed(error)) => self.failed(&error),
+                Ok(Turn::Anothers) => {
+                    sleep(LOOK_INTERVAL).await;
+                    continue;
+                }
                 Err(error) => {
                     self.not_read(&error);
                     self.backoff.failed()
@@ -116,6 +125,12 @@ impl Worker {
         };
         let name = self.settings.name.clone();
         let cursor = self.context.store.sink(name, begin).await?;
+        self.stand(&cursor);
+        Ok(())
+    }
+
+    /// Goes on from where the sink stands.
+    fn stand(&mut self, cursor: &SinkCursor) {
         self.cursor = cursor.delivered_id;
         self.saved = cursor.delivered_id;
         self.alarm_since_ms = cursor.alarm_since_ms;
@@ -123,11 +138,61 @@ impl Worker {
             standing.delivered_id = cursor.delivered_id;
             standing.delivered_at_ms = cursor.delivered_at_ms;
         });
+    }
+
+    /// Whether this controller sends. Of several over one database one does for as long as it lives; when it does no
+    /// more, another goes on from where it was.
+    async fn is_ours(&mut self) -> Result<bool, StoreError> {
+        let Context {
+            store, sessions, ..
+        } = &*self.context;
+        if !store.is_shared() {
+            return Ok(true);
+        }
+        let Some(myself) = sessions.others().myself() else {
+            return Ok(false);
+        };
+        let name = &self.settings.name;
+        let Some(cursor) = store.sink_cursor(name.clone()).await? else {
+            return Ok(false);
+        };
+        let sends = match cursor.sender {
+            Some(sender) if sender == myself => true,
+            Some(sender) if sessions.others().lives(sender) => false,
+            // Whoever it was stored all of its cursor before this.
+            sender => store.take_sink(name.clone(), (sender, myself)).await?,
+        };
+        if sends && self.is_ours {
+            return Ok(true);
+        }
+        let cursor = store.sink_cursor(name.clone()).await?.unwrap_or(cursor);
+        if sends {
+            tracing::info!(sink = name, "this controller sends to this sink");
+        } else {
+            self.follow_other(&cursor).await?;
+        }
+        self.is_ours = sends;
+        self.stand(&cursor);
+        Ok(sends)
+    }
+
+    /// What is to be seen here of a sink to which another controller sends.
+    async fn follow_other(&self, cursor: &SinkCursor) -> Result<(), StoreError> {
+        let after = cursor.delivered_id;
+        let next = self.context.store.records_after(after, 1).await?;
+        let pending_since_ms = next.first().map(|row| row.stored_at_ms);
+        self.state.change(|standing| {
+            standing.pending_since_ms = pending_since_ms;
+            standing.error.clear();
+        });
         Ok(())
     }
 
     /// Reads and sends one batch.
     async fn turn(&mut self) -> Result<Turn, StoreError> {
+        if !self.is_ours().await? {
+            return Ok(Turn::Anothers);
+        }
         if self.backoff.failures() > 0 {
             self.follow_skip().await?;
         }
@@ -253,11 +318,13 @@ impl Worker {
         if self.cursor == self.saved {
             return Ok(());
         }
-        let (name, cursor) = (self.settings.name.clone(), self.cursor);
+        let cursor = self.cursor;
+        let sender = self.context.sessions.others().myself();
+        let whose = (self.settings.name.clone(), sender);
         let now_ms = clock::now().ms();
         self.context
             .store
-            .sink_delivered(name, cursor, now_ms)
+            .sink_delivered(whose, cursor, now_ms)
             .await?;
         self.saved = cursor;
         self.saved_at = clock::instant();

@@ -51,7 +51,10 @@ pub(crate) fn edit(dir: &Path, sql: &str) -> u64 {
 
 /// What reading the whole database of `dir` finds.
 pub(crate) fn examined(dir: &Path) -> Examined {
-    let (place, _) = place(dir);
+    examined_at(place(dir).0)
+}
+
+fn examined_at(place: Place) -> Examined {
     // The driver of PostgreSQL is a runtime, which cannot be in another.
     let examining = std::thread::spawn(move || {
         let whose = Whose {
@@ -89,6 +92,11 @@ impl Server {
         let place = Place::Postgres(self.0.settings("postgres"));
         let store = Store::open(&place, SealKey::new(&[7; 32])).unwrap();
         store.of_controller(name)
+    }
+
+    /// What reading the whole database finds.
+    pub(crate) fn examined(&self) -> Examined {
+        examined_at(Place::Postgres(self.0.settings("postgres")))
     }
 }
 

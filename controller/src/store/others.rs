@@ -2,7 +2,7 @@
 
 use super::Store;
 use super::error::StoreError;
-use super::model::{Claim, HostAt, HostSaid, Look};
+use super::model::{Claim, HostAt, HostPushed, HostSaid, Look};
 use super::sqlite::others;
 
 /// A controller among others: the number of its run, and the name that it keeps.
@@ -82,6 +82,16 @@ impl Store {
     ) -> Result<Vec<Claim>, StoreError> {
         self.engine
             .read(move |connection| others::claims_after(connection, (after, through), limit))
+            .await
+    }
+
+    /// What each host has pushed in the records after `after` and through `through`.
+    pub(crate) async fn pushed_between(
+        &self,
+        (after, through): (u64, u64),
+    ) -> Result<Vec<HostPushed>, StoreError> {
+        self.engine
+            .read(move |connection| others::pushed_between(connection, (after, through)))
             .await
     }
 

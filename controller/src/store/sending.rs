@@ -35,15 +35,26 @@ impl Store {
             .await
     }
 
-    /// All events up to `id` are delivered to a sink.
+    /// All events up to `id` are delivered to a sink, by the one who sends to it where there are several.
     pub(crate) async fn sink_delivered(
         &self,
-        name: String,
+        (name, sender): (String, Option<u64>),
         id: u64,
         now_ms: u64,
     ) -> Result<(), StoreError> {
         self.engine
-            .write(move |connection| sinks::delivered(connection, &name, id, now_ms))
+            .write(move |connection| sinks::delivered(connection, (&name, sender), id, now_ms))
+            .await
+    }
+
+    /// Who sends to a sink is `to` from now on. False when it is another than `from` by now.
+    pub(crate) async fn take_sink(
+        &self,
+        name: String,
+        (from, to): (Option<u64>, u64),
+    ) -> Result<bool, StoreError> {
+        self.engine
+            .write(move |connection| sinks::take(connection, &name, (from, to)))
             .await
     }
 

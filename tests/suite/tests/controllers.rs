@@ -4,6 +4,7 @@
 use std::fs::{OpenOptions, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -125,6 +126,70 @@ fn tell_of_both(controllers: [&mut Controller; 2]) -> Result<[String; 2]> {
         controller.start_again()?;
     }
     Ok(both)
+}
+
+/// From the death of the controller that sends until another goes on.
+const SENDS_ON: Duration = Duration::from_secs(20);
+
+/// Names of the records that a sink of type `file` has been sent, in their order.
+fn sent(file: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let whole = text.lines().filter(|line| line.ends_with('}'));
+    let names = whole.map(|line| {
+        let record: Value = serde_json::from_str(line)?;
+        let part = |name: &str| record.get(name).map(Value::to_string).unwrap_or_default();
+        Ok([part("host"), part("epoch"), part("seq")].join(" "))
+    });
+    names.collect()
+}
+
+#[test]
+fn of_two_controllers_with_the_same_sink_one_sends_and_the_other_goes_on_when_it_is_killed() {
+    in_lab(|lab| {
+        let server = Postgres::start()?;
+        let database = server.database("fleet")?;
+        let mut first = Controller::start_over(&lab.node("control-a", 1)?, &database)?;
+        let mut second = Controller::join_over(&lab.node("control-b", 2)?, &database, &first)?;
+        let file = first.node.dir.join("events.json");
+        for controller in [&mut first, &mut second] {
+            let settings = controller.data.join("controller.toml");
+            let mut settings = OpenOptions::new().append(true).open(settings)?;
+            writeln!(
+                settings,
+                "[[sink]]\nname = \"siem\"\ntype = \"file\"\npath = {file:?}\nfrom = \"beginning\""
+            )?;
+            controller.start_again()?;
+        }
+        let mut made = 0;
+        let mut arrives = |by: &Controller, most: Duration| {
+            let before = sent(&file)?.len();
+            for _ in 0..3 {
+                made += 1;
+                by.token("host", &format!("host-{made}"), &[])?;
+            }
+            wait::until("the records at the sink", most, || {
+                Ok(sent(&file)?.len() >= before + 3)
+            })
+        };
+        arrives(&first, wait::SOON)?;
+        arrives(&second, wait::SOON)?;
+        // Whichever of them sends: each is killed once.
+        for turn in 0..2 {
+            // What was sent is noted within a second.
+            std::thread::sleep(Duration::from_secs(2));
+            let (gone, left) = match turn {
+                0 => (&mut first, &mut second),
+                _ => (&mut second, &mut first),
+            };
+            gone.kill()?;
+            arrives(left, SENDS_ON)?;
+            gone.start_again()?;
+            arrives(gone, wait::SOON)?;
+        }
+        let sent = sent(&file)?;
+        let once: std::collections::BTreeSet<_> = sent.iter().collect();
+        same("each was sent once", &once.len(), &sent.len())
+    });
 }
 
 #[test]

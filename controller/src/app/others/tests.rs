@@ -1,5 +1,7 @@
 //! Several controllers over one database, each with a store of its own.
 
+mod together;
+
 use std::sync::Arc;
 
 use super::*;
@@ -38,10 +40,15 @@ impl Controller {
 
     /// What it does again and again.
     async fn turn(&mut self, now: Timestamp) -> Look {
+        self.turn_by(now, now.ms()).await
+    }
+
+    /// The same where its clock was set.
+    async fn turn_by(&mut self, now: Timestamp, steady_ms: u64) -> Look {
         let context = &self.fleet.context;
         let look = context.store.whats_new().await.unwrap();
         self.follower.look(context, look.record).await.unwrap();
-        let exchanged = self.among.exchange(context, &look, now).await;
+        let exchanged = self.among.exchange(context, &look, (now, steady_ms)).await;
         exchanged.unwrap();
         look
     }

@@ -26,6 +26,16 @@ pub(crate) struct HostAt {
     pub(crate) number: u64,
 }
 
+/// What a host has pushed into the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct HostPushed {
+    /// `Member::id`.
+    pub(crate) member: u64,
+    pub(crate) records: u64,
+    /// Of their bodies together.
+    pub(crate) body_bytes: u64,
+}
+
 /// What a controller says of a host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct HostSaid {

@@ -9,4 +9,6 @@ pub(crate) struct SinkCursor {
     pub(crate) delivered_at_ms: u64,
     /// Since when it is an alarm that this sink lags.
     pub(crate) alarm_since_ms: Option<u64>,
+    /// Of several controllers the one that sends: the number of its run.
+    pub(crate) sender: Option<u64>,
 }

@@ -6,7 +6,7 @@
 
 use super::number::signed;
 use crate::store::error::StoreError;
-use crate::store::model::{Claim, HostAt, HostSaid, Look};
+use crate::store::model::{Claim, HostAt, HostPushed as Pushed, HostSaid, Look};
 use crate::store::sql::{Connection, Dialect, OptionalExtension as _, Row, params};
 
 /// Hosts in one statement at most.
@@ -171,7 +171,27 @@ fn claim(row: &Row<'_>) -> Result<Claim, crate::store::sql::Error> {
     })
 }
 
-/// See `Store::last_that_matters`.
+/// See `Store::pushed_between`.
+pub(in crate::store) fn pushed_between(
+    connection: &Connection,
+    (after, through): (u64, u64),
+) -> Result<Vec<Pushed>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT j.member, count(*), CAST(sum(length(e.body)) AS bigint)
+         FROM events e JOIN journals j ON j.id = e.journal
+         WHERE e.id > ?1 AND e.id <= ?2 AND j.member IS NOT NULL GROUP BY j.member",
+    )?;
+    let pushed = statement.query_map([signed(after), signed(through)], |row| {
+        Ok(Pushed {
+            member: row.get(0)?,
+            records: row.get(1)?,
+            body_bytes: row.get(2)?,
+        })
+    })?;
+    Ok(pushed.collect::<Result<_, _>>()?)
+}
+
+/// See `Store::last_of_other_kinds`.
 pub(in crate::store) fn last_of_other_kinds(
     connection: &Connection,
     (after, through): (u64, u64),

@@ -39,33 +39,54 @@ pub(in crate::store) fn find(
 ) -> Result<Option<SinkCursor>, StoreError> {
     let found = connection
         .prepare_cached(
-            "SELECT delivered_id, delivered_at_ms, alarm_since_ms FROM sinks WHERE name = ?1",
+            "SELECT delivered_id, delivered_at_ms, alarm_since_ms, sender FROM sinks
+             WHERE name = ?1",
         )?
         .query_row([name], |row| {
             Ok(SinkCursor {
                 delivered_id: row.get(0)?,
                 delivered_at_ms: row.get(1)?,
                 alarm_since_ms: row.get(2)?,
+                sender: row.get(3)?,
             })
         })
         .optional()?;
     Ok(found)
 }
 
-/// Notes that all events up to this one are delivered. It never goes back.
+/// Notes that all events up to this one are delivered, by `sender` where there are several. It never goes back.
 pub(in crate::store) fn delivered(
     connection: &Connection,
-    name: &str,
+    (name, sender): (&str, Option<u64>),
     id: u64,
     now_ms: u64,
 ) -> Result<(), StoreError> {
     connection
         .prepare_cached(
             "UPDATE sinks SET delivered_id = ?2, delivered_at_ms = ?3
-             WHERE name = ?1 AND delivered_id < ?2",
+             WHERE name = ?1 AND delivered_id < ?2 AND coalesce(sender, 0) = ?4",
         )?
-        .execute(params![name, signed(id), signed(now_ms)])?;
+        .execute(params![
+            name,
+            signed(id),
+            signed(now_ms),
+            signed(sender.unwrap_or(0))
+        ])?;
     Ok(())
+}
+
+/// See `Store::take_sink`.
+pub(in crate::store) fn take(
+    connection: &Connection,
+    name: &str,
+    (from, to): (Option<u64>, u64),
+) -> Result<bool, StoreError> {
+    let changed = connection
+        .prepare_cached(
+            "UPDATE sinks SET sender = ?3 WHERE name = ?1 AND coalesce(sender, 0) = ?2",
+        )?
+        .execute(params![name, signed(from.unwrap_or(0)), signed(to)])?;
+    Ok(changed > 0)
 }
 
 /// Records that a sink that stands at `from` goes on after `to`. False, and nothing is recorded, when
