@@ -8,15 +8,18 @@
 //! | `tls` | who the server proves to be, and whose certificates it takes |
 //! | `listener` | where it listens: both families, or what there is |
 //! | `files` | the limit on open files |
+//! | `silence` | hosts that vanished without a word |
 
 mod accept;
 mod admission;
 mod connection;
 mod files;
 mod listener;
+mod silence;
 mod tls;
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,8 +44,10 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::util::MapResponseLayer;
 use tower_http::trace::{DefaultOnFailure, TraceLayer};
 
-use self::accept::{Door, Greeter};
+use self::accept::{Door, Greeter, Ready};
 use self::admission::{Admission, Caps};
+use self::connection::Connection;
+use self::silence::Silence;
 pub(crate) use self::tls::Doorway;
 use crate::access::layer::AuthorizeLayer;
 use crate::ca::Credentials;
@@ -78,7 +83,8 @@ const ENROLLMENT_BYTES_MAX: usize = 16 * 1024;
 const POLICY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A push of many events.
 const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Peers that vanished without a word are found out by this, clearly before twenty seconds are over.
+/// Persons' programs and strangers that vanished without a word are found out by this, clearly before twenty seconds
+/// are over; hosts by [`silence`].
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(7);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(7);
 /// How long open requests may take to finish when the controller stops.
@@ -117,24 +123,66 @@ pub(crate) fn spawn(
         limits: Arc::clone(&context.limits),
         tasks: context.tasks.clone(),
     };
-    let (ready, incoming) = mpsc::channel(accept::READY_MAX);
+    let (hosts, of_hosts) = mpsc::channel(accept::READY_MAX);
+    let (others, of_others) = mpsc::channel(accept::READY_MAX);
     let caps = Caps::of_files(files::raise_limit());
     tracing::debug!(?caps, "connections");
     let doorway = Arc::new(Doorway::new(identity, &context.authorities.get())?);
+    let silence = Silence::default();
     let door = Door {
         listener,
         admission: Admission::new(caps),
         greeter: Greeter {
             doorway: Arc::clone(&doorway),
             authorize: authorize.clone(),
-            ready,
+            silence: silence.clone(),
+            ready: Ready { hosts, others },
         },
         stopping: context.stopping.clone(),
     };
+    let in_work = GlobalConcurrencyLimitLayer::new(REQUESTS_MAX);
+    let serve = |incoming, asked| {
+        serve(
+            context,
+            (authorize.clone(), in_work.clone()),
+            incoming,
+            asked,
+        )
+    };
+    // A host asks by itself, and is missed when it does not; all others are asked.
+    let hosts = serve(of_hosts, None);
+    let others = serve(of_others, Some(KEEP_ALIVE_INTERVAL));
+    let stopping = context.stopping.clone();
+    let drained = async move {
+        stopping.cancelled().await;
+        tokio::time::sleep(DRAIN_TIMEOUT).await;
+    };
+    tokio::spawn(door.run());
+    tokio::spawn(silence.sweep_until(context.stopping.clone()));
+    let server = tokio::spawn(async move {
+        tokio::select! {
+            served = async { tokio::join!(hosts, others) } => {
+                for error in [served.0, served.1].into_iter().filter_map(Result::err) {
+                    tracing::error!(error = %program::one_line(&error), "the server ended");
+                }
+            }
+            () = drained => tracing::warn!("requests were cut off"),
+        }
+    });
+    Ok((server, doorway))
+}
+
+/// Serves these connections until the context says stop, and asks each so often whether it is there.
+fn serve(
+    context: &Arc<Context>,
+    (authorize, in_work): (AuthorizeLayer, GlobalConcurrencyLimitLayer),
+    incoming: mpsc::Receiver<Connection>,
+    asked: Option<Duration>,
+) -> impl Future<Output = Result<(), tonic::transport::Error>> + Send + 'static {
     let router = Server::builder()
         .timeout(REQUEST_TIMEOUT)
         .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION_MAX)
-        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+        .http2_keepalive_interval(asked)
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .max_concurrent_streams(STREAMS_MAX)
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
@@ -151,27 +199,11 @@ pub(crate) fn spawn(
             context: Arc::clone(context),
         })
         .layer(authorize)
-        .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_MAX))
+        .layer(in_work)
         .add_routes(routes(context));
-    let stopping = context.stopping.clone();
-    let stop = stopping.clone().cancelled_owned();
-    let drained = async move {
-        stopping.cancelled().await;
-        tokio::time::sleep(DRAIN_TIMEOUT).await;
-    };
     let incoming = ReceiverStream::new(incoming).map(Ok::<_, Infallible>);
-    tokio::spawn(door.run());
-    let server = tokio::spawn(async move {
-        tokio::select! {
-            served = router.serve_with_incoming_shutdown(incoming, stop) => {
-                if let Err(error) = served {
-                    tracing::error!(error = %program::one_line(&error), "the server ended");
-                }
-            }
-            () = drained => tracing::warn!("requests were cut off"),
-        }
-    });
-    Ok((server, doorway))
+    let stop = context.stopping.clone().cancelled_owned();
+    router.serve_with_incoming_shutdown(incoming, stop)
 }
 
 /// Says in every answer, a refusal too, which version of the contract this program speaks.

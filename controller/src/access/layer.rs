@@ -131,10 +131,10 @@ impl AuthorizeLayer {
         }
     }
 
-    /// `Member::id` of whoever may have a member's connection.
-    pub(crate) fn member_of(&self, presented: &Presented) -> Option<u64> {
+    /// `Member::id` and role of whoever may have a member's connection.
+    pub(crate) fn member_of(&self, presented: &Presented) -> Option<(u64, Role)> {
         let Admitted { member, locked, .. } = self.caller(presented).ok()?;
-        (!locked || member.role == Role::Host).then_some(member.id)
+        (!locked || member.role == Role::Host).then_some((member.id, member.role))
     }
 
     /// The member that a verified certificate names.

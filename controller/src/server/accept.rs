@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fleet::Role;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::{Admission, Exceeded, Full, Place};
 use super::connection::Connection;
+use super::silence::Silence;
 use super::tls::Doorway;
 use crate::access::layer::AuthorizeLayer;
 use crate::access::peer::{Peer, Presented};
@@ -44,8 +46,18 @@ pub(super) struct Door {
 pub(super) struct Greeter {
     pub(super) doorway: Arc<Doorway>,
     pub(super) authorize: AuthorizeLayer,
+    pub(super) silence: Silence,
     /// Where connections that speak are served.
-    pub(super) ready: mpsc::Sender<Connection>,
+    pub(super) ready: Ready,
+}
+
+/// Where connections that speak are served.
+#[derive(Clone)]
+pub(super) struct Ready {
+    /// Those of hosts.
+    pub(super) hosts: mpsc::Sender<Connection>,
+    /// All others.
+    pub(super) others: mpsc::Sender<Connection>,
 }
 
 /// Why a connection is not served.
@@ -149,8 +161,7 @@ impl Greeter {
             greeted = self.begin(stream, address.ip(), place) => greeted,
         };
         match greeted {
-            // When nobody takes it, the controller is stopping.
-            Ok(connection) => drop(ready.send(connection).await),
+            Ok(connection) => ready.take(connection).await,
             Err(NotServed::Full(full)) => {
                 tracing::warn!(%address, %full, "a connection of a member was closed");
             }
@@ -180,15 +191,31 @@ impl Greeter {
             Some((der, Some(counts))) => (Presented::at(der, clock::now()), counts),
             Some((_, None)) => (Presented::Foreign, CancellationToken::new()),
         };
-        if let Some(member) = self.authorize.member_of(&presented) {
+        let mut heard = None;
+        if let Some((member, role)) = self.authorize.member_of(&presented) {
             place.becomes_members(member)?;
+            heard = (role == Role::Host).then(|| self.silence.watch(place.closed()));
         }
         let peer = Peer::new(address, presented).while_counts(authority);
-        let connection = Connection::begin(stream, peer, place);
+        let connection = Connection::begin(stream, peer, place, heard);
         timeout(PREFACE_TIMEOUT, connection)
             .await
             .map_err(|_| NotServed::NoPreface)?
             .map_err(NotServed::Preface)
+    }
+}
+
+// === impl Ready ===
+
+impl Ready {
+    async fn take(&self, connection: Connection) {
+        let served = if connection.is_hosts() {
+            &self.hosts
+        } else {
+            &self.others
+        };
+        // When nobody takes it, the controller is stopping.
+        drop(served.send(connection).await);
     }
 }
 

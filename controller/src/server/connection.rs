@@ -13,6 +13,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::Connected;
 
 use super::admission::Place;
+use super::silence::Heard;
 use crate::access::peer::Peer;
 
 /// What every HTTP/2 connection begins with, and the header of the frame after it.
@@ -44,6 +45,8 @@ pub(super) struct Connection {
     life: Option<Pin<Box<Sleep>>>,
     /// While the peer takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Of a host: marked whenever something comes.
+    heard: Option<Heard>,
     _place: Place,
 }
 
@@ -59,6 +62,7 @@ impl Connection {
         mut stream: TlsStream<TcpStream>,
         peer: Peer,
         place: Place,
+        heard: Option<Heard>,
     ) -> io::Result<Self> {
         let mut beginning = [0; BEGINNING];
         stream.read_exact(&mut beginning).await?;
@@ -78,8 +82,14 @@ impl Connection {
             closed: Box::pin(place.closed().cancelled_owned()),
             life,
             stalled: None,
+            heard,
             _place: place,
         })
+    }
+
+    /// Whether it is a host's, which asks by itself whether the controller is there.
+    pub(super) const fn is_hosts(&self) -> bool {
+        self.heard.is_some()
     }
 
     /// Whether it must end, for which its task is woken.
@@ -138,7 +148,14 @@ impl AsyncRead for Connection {
             this.taken += early.len();
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut this.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(context, buffer);
+        if let Some(heard) = &this.heard
+            && buffer.filled().len() > before
+        {
+            heard.mark();
+        }
+        read
     }
 }
 

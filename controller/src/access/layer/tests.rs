@@ -100,7 +100,10 @@ async fn a_certificate_whose_time_is_not_now_is_void_and_the_refusal_says_what_t
     let at = |secs: u64| Presented::at(&der, Timestamp::from_ms(secs * 1000));
     let now_secs = NOW_MS / 1000;
 
-    assert_eq!(door.layer.member_of(&at(now_secs)), Some(host.id));
+    assert_eq!(
+        door.layer.member_of(&at(now_secs)),
+        Some((host.id, Role::Host))
+    );
     for secs in [now_secs - 400, now_secs + 3601, now_secs + 26 * 3600] {
         let presented = at(secs);
         assert_eq!(door.layer.member_of(&presented), None);
