@@ -75,13 +75,14 @@ impl Told {
     }
 }
 
-/// These addresses, beginning with one that is the same for this member whenever it is asked.
+/// These addresses in this member's own order, which is the same whenever it is asked: by a digest of both names. So
+/// members are spread over all controllers, those of one that has ended over all that are left, and one that is
+/// added takes its share of each.
 pub(crate) fn spread(mut addresses: Vec<String>, member: &str) -> Vec<String> {
-    if !addresses.is_empty() {
-        let first = Sha256::digest(member).first().copied().unwrap_or(0);
-        let first = usize::from(first) % addresses.len();
-        addresses.rotate_left(first);
-    }
+    addresses.sort_by_cached_key(|address| {
+        let names = [member.as_bytes(), &[0], address.as_bytes()].concat();
+        Sha256::digest(names)
+    });
     addresses
 }
 
@@ -128,19 +129,45 @@ mod tests {
         names.iter().map(|&name| name.to_owned()).collect()
     }
 
+    /// How many of a thousand members have each of these first.
+    fn shares(said: &[String], members: impl Fn(&str) -> bool) -> Vec<usize> {
+        let firsts: Vec<String> = (0..1_000)
+            .map(|number| format!("host/web-{number}"))
+            .filter(|member| members(member))
+            .map(|member| spread(said.to_vec(), &member).remove(0))
+            .collect();
+        let share = |address: &String| firsts.iter().filter(|first| *first == address).count();
+        said.iter().map(share).collect()
+    }
+
     #[test]
     fn members_begin_at_different_controllers_and_each_always_at_the_same() {
         let said = names(&["a:1", "b:1", "c:1"]);
-        let first = |member: &str| spread(said.clone(), member).remove(0);
+        let backwards = names(&["c:1", "b:1", "a:1"]);
 
-        for address in &said {
-            let mut members = (0..50).map(|number| format!("host/web-{number}"));
-            assert!(
-                members.any(|member| first(&member) == *address),
-                "{address}"
-            );
+        let shares = shares(&said, |_| true);
+        assert!(
+            shares.iter().all(|share| (280..390).contains(share)),
+            "{shares:?}"
+        );
+        assert_eq!(spread(said, "host/web-1"), spread(backwards, "host/web-1"));
+    }
+
+    #[test]
+    fn those_of_a_controller_that_has_ended_go_to_all_that_are_left_and_nobody_else_moves() {
+        let said = names(&["a:1", "b:1", "c:1"]);
+        let left = names(&["b:1", "c:1"]);
+        let began_at_a = |member: &str| spread(said.clone(), member)[0] == "a:1";
+
+        let moved = shares(&left, began_at_a);
+        assert!(moved.iter().all(|share| *share > 120), "{moved:?}");
+        for number in 0..1_000 {
+            let member = format!("host/web-{number}");
+            let before = spread(said.clone(), &member);
+            if !began_at_a(&member) {
+                assert_eq!(before[0], spread(left.clone(), &member)[0]);
+            }
         }
-        assert_eq!(first("host/web-1"), first("host/web-1"));
     }
 
     #[tokio::test]

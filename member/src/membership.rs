@@ -166,7 +166,7 @@ impl Membership {
         all
     }
 
-    /// These addresses, beginning with one that is this member's own, so that not all members begin with the first.
+    /// These addresses in this member's own order, so that not all members begin with the first.
     #[must_use]
     pub fn spread(&self, addresses: Vec<String>) -> Vec<String> {
         controllers::spread(addresses, &format!("{}/{}", self.role, self.name))
