@@ -1,5 +1,5 @@
 //! Floods that grant nothing, through gate, engine and journal: what is recorded of them is counted and
-//! does not grow with them. `make bench ARGS=E13` sends ten million of each and looks at memory and disk.
+//! does not grow with them. `make bench ARGS=E16` sends ten million of each and looks at memory and disk.
 
 use std::net::IpAddr;
 use std::path::Path;

@@ -1,10 +1,9 @@
 //! Two machines on one wire: the server under test with the echo behind a closed port, and the
 //! client with sixty-five thousand addresses.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::net::Ipv4Addr;
 
-use harness::postern::Controller;
 use harness::service::UdpService;
 use harness::{Lab, Node, Postgres};
 
@@ -22,8 +21,10 @@ pub(crate) struct Arena {
     next_source: Cell<u32>,
     next_node: Cell<u8>,
     _echo: UdpService,
-    /// Where controllers keep their databases; `None` for files of theirs.
-    postgres: Option<Postgres>,
+    /// Controllers keep their databases at a PostgreSQL server where nothing else is said, and not in files of theirs.
+    pub(crate) is_over_postgres: bool,
+    /// That server, from the first time that it is needed.
+    postgres: OnceCell<Postgres>,
     /// Goes last: with it go the namespaces.
     lab: Lab,
 }
@@ -64,7 +65,8 @@ impl Arena {
             next_source: Cell::new(0),
             next_node: Cell::new(3),
             _echo: echo,
-            postgres: postgres.then(Postgres::start).transpose()?,
+            is_over_postgres: postgres,
+            postgres: OnceCell::new(),
             lab,
         })
     }
@@ -76,15 +78,24 @@ impl Arena {
         self.lab.node(name, number)
     }
 
-    /// A controller of a new fleet on this machine.
-    pub(crate) fn controller(&self, machine: &Node) -> anyhow::Result<Controller> {
-        match &self.postgres {
-            Some(server) => {
-                let name = format!("d{}", self.next_node.get());
-                Controller::start_over(machine, &server.database(&name)?)
-            }
-            None => Controller::start(machine),
+    /// A machine for a crew of hosts.
+    pub(crate) fn crew(&self) -> anyhow::Result<Node> {
+        self.another_node(&format!("players-{}", self.next_node.get()))
+    }
+
+    /// The PostgreSQL server, which is started when it is needed.
+    pub(crate) fn postgres(&self) -> anyhow::Result<&Postgres> {
+        if let Some(server) = self.postgres.get() {
+            return Ok(server);
         }
+        let server = Postgres::start()?;
+        Ok(self.postgres.get_or_init(|| server))
+    }
+
+    /// A database with nothing in it at the PostgreSQL server, as controllers are told of it.
+    pub(crate) fn database(&self) -> anyhow::Result<String> {
+        let name = format!("d{}", self.next_node.get());
+        self.postgres()?.database(&name)
     }
 
     /// An address that no packet came from yet.

@@ -1,5 +1,5 @@
-//! The experiments, by their numbers in the README: E1 to E8 at the gate, E9 to E11 in a fleet,
-//! E12 beside the owner's rules, E13 in floods that last, E14 one controller with many hosts.
+//! The experiments, by their numbers in the README: E1 to E8 at the gate, E9 to E11 in a fleet, E12 to E14 with several
+//! controllers and many hosts, E15 beside the owner's rules, E16 in floods that last.
 
 pub(crate) mod audit;
 mod audit_log;
@@ -12,5 +12,5 @@ pub(crate) mod flood;
 pub(crate) mod grants;
 mod questions;
 pub(crate) mod scale;
-mod scale_host;
+pub(crate) mod several;
 pub(crate) mod start;

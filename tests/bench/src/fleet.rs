@@ -3,16 +3,19 @@
 //!
 //! Everything that members do must be done in [`Company::run`]: it runs in the client's network.
 
+use std::fmt;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use fleet::wire::operator_client::OperatorClient;
-use fleet::wire::{ApplyPolicyRequest, CreateTokenRequest, Host, ListHostsRequest};
+use fleet::wire::{
+    ApplyPolicyRequest, CreateTokenRequest, Host, ListHostsRequest, LockMemberRequest,
+};
 use fleet::{Role, Token};
 use harness::Node;
-use harness::postern::Controller;
+use harness::postern::{CONTROLLER_PORT, Controller};
 use member::{ConnectError, JoinError, JoinOptions, Membership};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
@@ -31,9 +34,21 @@ const SYNC_LIMIT: Duration = Duration::from_secs(20);
 const JOIN_LIMIT: Duration = Duration::from_secs(120);
 const JOIN_PAUSE: Duration = Duration::from_secs(1);
 
-/// A controller, its first operator, and a runtime whose sockets are the client's.
+/// What a fleet is served by.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Shape {
+    /// Several need a database at a PostgreSQL server.
+    pub(crate) controllers: usize,
+    pub(crate) postgres: bool,
+    /// No quota of events: how fast it can be, and not how fast it lets a host be.
+    pub(crate) is_without_quota: bool,
+}
+
+/// Controllers, their first operator, and a runtime whose sockets are the client's.
 pub(crate) struct Company {
     pub(crate) controller: Controller,
+    /// Beside it, over the same database.
+    pub(crate) others: Vec<Controller>,
     members: PathBuf,
     operator: Membership,
     runtime: Runtime,
@@ -47,14 +62,53 @@ pub(crate) struct Operator {
     members: PathBuf,
 }
 
+// === impl Shape ===
+
+impl Shape {
+    /// One controller, with its database where all of this run have theirs.
+    pub(crate) const fn one(postgres: bool) -> Self {
+        Self {
+            controllers: 1,
+            postgres,
+            is_without_quota: false,
+        }
+    }
+
+    /// One controller with a file, and one, two and three over PostgreSQL.
+    pub(crate) fn all() -> [Self; 4] {
+        let of = |controllers, postgres| Self {
+            controllers,
+            postgres,
+            is_without_quota: false,
+        };
+        [of(1, false), of(1, true), of(2, true), of(3, true)]
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { controllers, .. } = self;
+        let database = if self.postgres {
+            "PostgreSQL"
+        } else {
+            "SQLite"
+        };
+        write!(f, "{database} x {controllers}")
+    }
+}
+
 // === impl Company ===
 
 impl Company {
     /// Makes a controller with an empty fleet on a new machine called `name`.
     pub(crate) fn start(arena: &Arena, name: &str) -> anyhow::Result<Self> {
+        Self::start_as(arena, name, Shape::one(arena.is_over_postgres))
+    }
+
+    /// Makes controllers of an empty fleet, each on a new machine.
+    pub(crate) fn start_as(arena: &Arena, name: &str, shape: Shape) -> anyhow::Result<Self> {
         allow_many_connections()?;
-        let machine = arena.another_node(name)?;
-        let controller = arena.controller(&machine)?;
+        let (controller, others) = controllers(arena, name, shape)?;
         let node = arena.client.clone();
         // Threads that a thread makes live in its network.
         let runtime = node.within(|| {
@@ -63,7 +117,7 @@ impl Company {
                 .enable_all()
                 .build()?)
         })?;
-        let members = node.dir.join(format!("members-{name}"));
+        let members = node.dir.join(format!("members-{}", controller.node.name));
         std::fs::create_dir_all(&members)?;
         let token: Token = controller.first_token.parse().context("first token")?;
         let dir = members.join("operator");
@@ -71,11 +125,32 @@ impl Company {
         let operator = node.within(|| runtime.block_on(joining))?;
         Ok(Self {
             controller,
+            others,
             members,
             operator,
             runtime,
             node,
         })
+    }
+
+    /// All of them, the first first.
+    pub(crate) fn controllers(&self) -> impl Iterator<Item = &Controller> {
+        std::iter::once(&self.controller).chain(&self.others)
+    }
+
+    /// Where they are reached.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.controllers().map(address).collect()
+    }
+
+    /// What the operator is.
+    pub(crate) fn operator_dir(&self) -> PathBuf {
+        self.operator.dir().to_owned()
+    }
+
+    /// Where members are.
+    pub(crate) fn members_dir(&self) -> PathBuf {
+        self.members.clone()
     }
 
     /// Runs `work`, whose sockets are the client's.
@@ -94,15 +169,46 @@ impl Company {
         })
     }
 
-    /// A new connection of the operator, for other services than the operator's.
+    /// A new connection of the operator to the first controller, for other services than the operator's.
     pub(crate) async fn channel(&self) -> anyhow::Result<Channel> {
-        Ok(self.operator.channel().await?)
+        Ok(self.operator.channel_to(&address(&self.controller)).await?)
     }
 }
 
 // === impl Operator ===
 
 impl Operator {
+    /// The one in this directory, connected to this controller; members are made in `members`.
+    pub(crate) async fn of(dir: &Path, members: &Path, controller: &str) -> anyhow::Result<Self> {
+        let operator = Membership::load(dir)?;
+        Ok(Self {
+            client: OperatorClient::new(operator.channel_to(controller).await?),
+            members: members.to_owned(),
+        })
+    }
+
+    /// Lets a new host join, which keeps nothing on the disk.
+    pub(crate) async fn passing_host(self, name: String) -> anyhow::Result<Membership> {
+        let dir = self.members.join(&name);
+        let member = self.member(Role::Host, name).await?;
+        std::fs::remove_dir_all(dir)?;
+        Ok(member)
+    }
+
+    /// Locks a user, and waits for nobody.
+    pub(crate) async fn lock(&mut self, user: &str) -> anyhow::Result<()> {
+        let request = LockMemberRequest {
+            role: fleet::wire::Role::User.into(),
+            name: user.to_owned(),
+            reason: "benchmark".to_owned(),
+            wait_secs: 1,
+            ..LockMemberRequest::default()
+        };
+        let mut progress = self.client.lock_member(request).await?.into_inner();
+        progress.message().await?;
+        Ok(())
+    }
+
     /// Makes a one-time token.
     pub(crate) async fn token(&mut self, role: Role, name: &str) -> anyhow::Result<String> {
         let request = CreateTokenRequest {
@@ -206,8 +312,56 @@ fn is_to_wait(error: &JoinError) -> bool {
     *code == Code::ResourceExhausted
 }
 
+fn address(controller: &Controller) -> String {
+    format!("{}:{CONTROLLER_PORT}", controller.node.v4)
+}
+
+/// Makes controllers that know of each other, each on a machine of its own.
+fn controllers(
+    arena: &Arena,
+    name: &str,
+    shape: Shape,
+) -> anyhow::Result<(Controller, Vec<Controller>)> {
+    let machine =
+        |number: usize| arena.another_node(&format!("{name}-{shape}-{number}").replace(' ', ""));
+    let node = machine(1)?;
+    let (mut first, mut others) = if shape.postgres {
+        let database = arena.database()?;
+        let first = Controller::start_over(&node, &database)?;
+        let others = (2..=shape.controllers)
+            .map(|number| Controller::join_over(&machine(number)?, &database, &first))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        (first, others)
+    } else {
+        ensure!(
+            shape.controllers == 1,
+            "several controllers need --postgres"
+        );
+        (Controller::start(&node)?, Vec::new())
+    };
+    if others.is_empty() && !shape.is_without_quota {
+        return Ok((first, others));
+    }
+    let all: Vec<String> = std::iter::once(&first)
+        .chain(&others)
+        .map(address)
+        .collect();
+    for controller in std::iter::once(&mut first).chain(&mut others) {
+        let settings = controller.data.join("controller.toml");
+        let before = std::fs::read_to_string(&settings)?;
+        let quota = if shape.is_without_quota {
+            "\n[quota]\nevent_bytes_per_second = 0\n"
+        } else {
+            ""
+        };
+        std::fs::write(settings, format!("controllers = {all:?}\n{before}{quota}"))?;
+        controller.start_again()?;
+    }
+    Ok((first, others))
+}
+
 /// Thousands of connections from this program, and as many in the controller that it starts.
-fn allow_many_connections() -> anyhow::Result<()> {
+pub(crate) fn allow_many_connections() -> anyhow::Result<()> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most).context("open files")
 }

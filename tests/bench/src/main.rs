@@ -9,6 +9,7 @@ mod experiments;
 mod fleet;
 mod flood;
 mod keyring;
+mod players;
 mod probe;
 mod report;
 mod servers;
@@ -21,8 +22,10 @@ use clap::Parser;
 use crate::arena::Arena;
 use crate::experiments::flood::{Client, Fire, Junk};
 use crate::experiments::{
-    audit, beside, claims, closing, endurance, fleet_apply, flood as fire, grants, scale, start,
+    audit, beside, claims, closing, endurance, fleet_apply, flood as fire, grants, scale, several,
+    start,
 };
+use crate::fleet::Shape;
 use crate::keyring::Keyring;
 use crate::report::Report;
 use crate::servers::Server;
@@ -31,9 +34,9 @@ use crate::servers::Server;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 struct Args {
-    /// Experiments to run, by number: E1 to E8 for the gate, E9 to E11 for the fleet, E12 beside other
-    /// rules, E13 in floods of ten million packets and E14 one controller with many hosts, which only
-    /// Postern has (all when none is given)
+    /// Experiments to run, by number: E1 to E8 for the gate, E9 to E11 for the fleet, E12 one to three
+    /// controllers under claims and events, E13 the same with many hosts, E14 one fleet of any size,
+    /// E15 beside other rules, E16 in floods of ten million packets (all when none is given)
     #[arg(value_name = "EXPERIMENT")]
     experiments: Vec<String>,
 
@@ -49,16 +52,20 @@ struct Args {
     #[arg(long, value_name = "N")]
     events: Option<u64>,
 
-    /// E14: hosts
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    /// E13 and E14: hosts
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
     hosts: usize,
 
-    /// E14: stanzas with a static key, for every host
-    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    /// E14: controllers, which need --postgres when they are several
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    controllers: usize,
+
+    /// E13 and E14: stanzas with a static key, for every host
+    #[arg(long, value_name = "N", default_value_t = 10)]
     stanzas: usize,
 
-    /// E14: users of a pairwise stanza for every host
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    /// E13 and E14: users of a pairwise stanza for every host
+    #[arg(long, value_name = "N", default_value_t = 10)]
     users: usize,
 
     /// Postern's agent as one process (`--no-separation`): what its separation costs
@@ -69,7 +76,11 @@ struct Args {
     #[arg(long)]
     postgres: bool,
 
-    /// E9 to E11 and E13 shorter and smaller: for trying, not for numbers
+    /// Play hosts of E13 and E14, as this program tells itself
+    #[arg(long, value_name = "PART", hide = true)]
+    play: Option<String>,
+
+    /// E9 to E12 and E16 shorter and smaller: for trying, not for numbers
     #[arg(long)]
     quick: bool,
 }
@@ -82,6 +93,9 @@ const EVENTS_QUICK: u64 = 200_000;
 #[expect(clippy::print_stdout, reason = "the table is what this program is for")]
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    if let Some(part) = &args.play {
+        return players::play(part);
+    }
     let servers = if args.servers.is_empty() {
         Server::ALL.to_vec()
     } else {
@@ -126,16 +140,26 @@ fn company(
         let events = args.events.unwrap_or(events);
         audit::run(arena, events, args.quick, report)?;
     }
+    if wanted("E12") {
+        several::run(arena, args.quick, report)?;
+    }
+    let size = scale::Size {
+        hosts: args.hosts,
+        stanzas: args.stanzas,
+        users: args.users,
+    };
     if wanted("E13") {
-        endurance::run(arena, args.quick, report)?;
+        scale::several(arena, size, report)?;
     }
     if wanted("E14") {
-        let size = scale::Size {
-            hosts: args.hosts,
-            stanzas: args.stanzas,
-            users: args.users,
+        let shape = Shape {
+            controllers: args.controllers,
+            ..Shape::one(args.postgres)
         };
-        scale::run(arena, size, report)?;
+        scale::run(arena, shape, size, report)?;
+    }
+    if wanted("E16") {
+        endurance::run(arena, args.quick, report)?;
     }
     Ok(())
 }
@@ -177,7 +201,7 @@ fn gate(
     if wanted("E8") && server != Server::PosternIptables {
         start::run(arena, server, report)?;
     }
-    if wanted("E12") && server.is_ours() {
+    if wanted("E15") && server.is_ours() {
         beside::run(arena, server, report)?;
     }
     Ok(())

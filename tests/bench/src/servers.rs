@@ -201,22 +201,27 @@ impl Running {
         Ok(())
     }
 
-    /// CPU time of the server so far, in seconds: of each of its processes, and of those that they have
-    /// waited for (`/proc/PID/stat`).
+    /// CPU time of the server so far, in seconds.
     pub(crate) fn cpu_secs(&self) -> anyhow::Result<f64> {
-        over_tree(self.process.pid(), &|pid| {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-            let after_name = stat.rsplit_once(')').context("stat")?.1;
-            let ticks: f64 = after_name
-                .split_ascii_whitespace()
-                .skip(11)
-                .take(4)
-                .filter_map(|field| field.parse::<f64>().ok())
-                .sum();
-            // USER_HZ is 100 on every Linux that runs Debian.
-            Ok(ticks / 100.0)
-        })
+        cpu_secs(self.process.pid())
     }
+}
+
+/// CPU time of a program so far, in seconds: of each of its processes, and of those that they have
+/// waited for (`/proc/PID/stat`).
+pub(crate) fn cpu_secs(pid: u32) -> anyhow::Result<f64> {
+    over_tree(pid, &|pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let after_name = stat.rsplit_once(')').context("stat")?.1;
+        let ticks: f64 = after_name
+            .split_ascii_whitespace()
+            .skip(11)
+            .take(4)
+            .filter_map(|field| field.parse::<f64>().ok())
+            .sum();
+        // USER_HZ is 100 on every Linux that runs Debian.
+        Ok(ticks / 100.0)
+    })
 }
 
 /// Resident memory of a server in MiB, of all its processes. What they share (the program's code) counts

@@ -82,6 +82,11 @@ impl Postgres {
         }
     }
 
+    /// The process that all its others come from; `None` while it is killed.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
     /// Makes a database, and says how it is reached.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use crate::arena::Arena;
 use crate::clock;
 use crate::experiments::audit_log::{self, HOST, WEEK_MS};
 use crate::experiments::questions;
-use crate::fleet::Company;
+use crate::fleet::{Company, Shape};
 use crate::report::{Report, Row};
 use crate::servers::Server;
 use crate::stats::{Sample, ms};
@@ -42,14 +42,11 @@ pub(crate) fn run(
     quick: bool,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let mut company = Company::start(arena, "audit")?;
-    company.controller.stop()?;
-    let settings = company.controller.data.join("controller.toml");
-    let mut text = std::fs::read_to_string(&settings)?;
-    // How fast it can be, and not how fast it lets a host be.
-    text += "\n[quota]\nevent_bytes_per_second = 0\n";
-    std::fs::write(&settings, text)?;
-    company.controller.start_again()?;
+    let shape = Shape {
+        is_without_quota: true,
+        ..Shape::one(false)
+    };
+    let mut company = Company::start_as(arena, "audit", shape)?;
     store(&company, quick, report)?;
     company.controller.stop()?;
     let database = company.controller.data.join("controller.db");
@@ -62,34 +59,41 @@ pub(crate) fn run(
 /// Events stored per second.
 fn store(company: &Company, quick: bool, report: &mut Report) -> anyhow::Result<()> {
     let time = Duration::from_secs(if quick { 1 } else { 5 });
-    let (stored, secs) = company.run(async {
-        let operator = company.operator().await?;
-        let names = (0..HOSTS).map(|number| format!("pusher-{number}"));
-        let members = operator.members(Role::Host, names.collect()).await?;
-        let mut clients = Vec::with_capacity(HOSTS);
-        for member in &members {
-            clients.push(AgentClient::new(member.channel().await?));
-        }
-        let journals: Vec<_> = (0..HOSTS).map(journal).collect();
-        let start = clock::now();
-        let mut pushing = JoinSet::new();
-        for (client, journal) in clients.into_iter().zip(journals) {
-            pushing.spawn(push(client, journal, start, time));
-        }
-        let stored: anyhow::Result<Vec<u64>> = pushing.join_all().await.into_iter().collect();
-        let stored = u32::try_from(stored?.into_iter().sum::<u64>())?;
-        anyhow::Ok((stored, start.elapsed().as_secs_f64()))
-    })?;
-    let rate = f64::from(stored) / secs;
+    let (rate, text) = company.run(stored(company, time))?;
     report.add(Row {
         experiment: "E11",
         case: format!("events stored, {HOSTS} hosts"),
         server: Server::Postern,
         measure: "events_per_s",
         value: Some(rate),
-        text: format!("{rate:.0}/s ({stored} in {secs:.1} s, pushes of {BATCH})"),
+        text,
         goal: ">= 20,000/s",
     })
+}
+
+/// How many events the controllers store in a second, pushed by some hosts at each of them, and the same in words.
+pub(crate) async fn stored(company: &Company, time: Duration) -> anyhow::Result<(f64, String)> {
+    let operator = company.operator().await?;
+    let addresses = company.addresses();
+    let count = HOSTS * addresses.len();
+    let names = (0..count).map(|number| format!("pusher-{number:02}"));
+    let members = operator.members(Role::Host, names.collect()).await?;
+    let mut clients = Vec::with_capacity(count);
+    for (member, address) in members.iter().zip(addresses.iter().cycle()) {
+        clients.push(AgentClient::new(member.channel_to(address).await?));
+    }
+    let journals: Vec<_> = (0..count).map(journal).collect();
+    let start = clock::now();
+    let mut pushing = JoinSet::new();
+    for (client, journal) in clients.into_iter().zip(journals) {
+        pushing.spawn(push(client, journal, start, time));
+    }
+    let stored: anyhow::Result<Vec<u64>> = pushing.join_all().await.into_iter().collect();
+    let stored = u32::try_from(stored?.into_iter().sum::<u64>())?;
+    let secs = start.elapsed().as_secs_f64();
+    let rate = f64::from(stored) / secs;
+    let text = format!("{rate:.0}/s ({stored} in {secs:.1} s, {count} hosts, pushes of {BATCH})");
+    Ok((rate, text))
 }
 
 /// Pushes until the time is over or the journal is at its end, and says how many were stored.

@@ -1,4 +1,4 @@
-//! E12: beside twenty thousand rules of the owner.
+//! E15: beside twenty thousand rules of the owner.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub(crate) fn run(arena: &Arena, server: Server, report: &mut Report) -> anyhow:
     let changing = (running.cpu_secs()? - before) / f64::from(CHANGES);
     let mut add = |case: &str, measure, value: f64, goal| {
         report.add(Row {
-            experiment: "E12",
+            experiment: "E15",
             case: format!("{case}, beside {RULES} rules"),
             server,
             measure,
@@ -65,7 +65,7 @@ pub(crate) fn run(arena: &Arena, server: Server, report: &mut Report) -> anyhow:
     let sample = grants::measure(arena, keyring, Form::Tagged, 60, grants::STEADY)?;
     running.stop()?;
     report.add(Row {
-        experiment: "E12",
+        experiment: "E15",
         case: format!("latency p50, tagged, beside {RULES} rules"),
         server,
         measure: "latency_p50_ms",

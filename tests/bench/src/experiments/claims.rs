@@ -159,20 +159,35 @@ fn rate(
     })
 }
 
-/// Hosts with a connection each that hear of their siblings' claims, as agents do.
+/// How many claims the controllers answer in a second, of some hosts at each of them, and how long one takes.
+pub(crate) async fn answered(company: &Company, time: Duration) -> anyhow::Result<(Sample, f64)> {
+    let channels = siblings(company).await?;
+    let lanes = AT_ONCE * company.addresses().len();
+    let all_out = Load {
+        number: 0,
+        lanes: u32::try_from(lanes)?,
+        every: None,
+        time,
+    };
+    load(&channels, Keyring::new(1, 30).keys(0)?.domain(), all_out).await
+}
+
+/// Hosts at each controller with a connection each that hear of their siblings' claims, as agents do.
 async fn siblings(company: &Company) -> anyhow::Result<Vec<Channel>> {
     let operator = company.operator().await?;
-    let names = (0..HOSTS).map(|number| format!("sibling-{number}"));
+    let addresses = company.addresses();
+    let count = HOSTS * addresses.len();
+    let names = (0..count).map(|number| format!("sibling-{number:02}"));
     let members = operator.members(Role::Host, names.collect()).await?;
-    let mut channels = Vec::with_capacity(HOSTS);
-    for member in members {
-        channels.push(listening(&member).await?);
+    let mut channels = Vec::with_capacity(count);
+    for (member, address) in members.iter().zip(addresses.iter().cycle()) {
+        channels.push(listening(member, address).await?);
     }
     Ok(channels)
 }
 
-async fn listening(member: &Membership) -> anyhow::Result<Channel> {
-    let channel = member.channel().await?;
+async fn listening(member: &Membership, address: &str) -> anyhow::Result<Channel> {
+    let channel = member.channel_to(address).await?;
     let request = SessionRequest {
         generation: 0,
         policy_digest: Vec::new(),

@@ -1,4 +1,4 @@
-//! E13: ten million packets each that grant nothing, as fast as they can be sent: junk, one packet over
+//! E16: ten million packets each that grant nothing, as fast as they can be sent: junk, one packet over
 //! and over, and messages of somebody with a key for a port that she may not open.
 //!
 //! What must not grow: memory, the state directory, the log, and what is recorded for each packet.
@@ -169,7 +169,7 @@ fn add(
     ];
     for (measure, value, text, goal) in rows {
         report.add(Row {
-            experiment: "E13",
+            experiment: "E16",
             case: format!("{what}: {measure}"),
             server: Server::Postern,
             measure,

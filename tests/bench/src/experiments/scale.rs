@@ -1,29 +1,25 @@
-//! E14: one controller with many hosts: what a connected one costs, a large policy and an edit of it
-//! on their way to all, and how long they take to come back when the controller is killed.
+//! E13 and E14: a fleet of many hosts, at one controller or several: what a connected host costs, a large policy and an edit
+//! of it on their way to all, and how long hosts take to come back when a controller is killed.
 //!
-//! The hosts are played by this program, each with its own certificate and connection, and do what an
-//! agent does as far as the controller can see: they keep their pass, say what they have, unpack what
-//! they are sent and check its digest, and come back with an agent's own waits. What they do not do
-//! is to parse and enforce the policy, since that is the work of other machines; and a text that many
-//! have is unpacked by the first that is sent it.
+//! The hosts are played by programs of this one's own ([`crate::players`]), each with its own certificate and connection.
+//! Whatever is done is done at the first controller, and counts when the last host of the last controller has it.
 
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fleet::Role;
+use harness::postern::Controller;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::mpsc;
-use tokio::time::timeout;
 
 use crate::arena::Arena;
 use crate::clock;
-use crate::experiments::scale_host::{Heard, Host, Said, Texts};
-use crate::fleet::{Company, Operator};
+use crate::fleet::{Company, Operator, Shape};
+use crate::players::{Players, State, since};
 use crate::report::{Report, Row};
-use crate::servers::Server;
+use crate::servers::{Server, cpu_secs};
 use crate::stats::ms;
 
 /// How large the fleet is.
@@ -36,18 +32,23 @@ pub(crate) struct Size {
     pub(crate) users: usize,
 }
 
-/// How long the idle controller is watched.
-const IDLE: Duration = Duration::from_secs(10);
-/// When nothing more is waited for.
-const LIMIT: Duration = Duration::from_secs(180);
+/// How long idle controllers are watched.
+const IDLE: Duration = Duration::from_secs(20);
+/// After the last session was opened, until they are idle.
+const CALM: Duration = Duration::from_secs(5);
+/// When nothing more is waited for, and for every thousand hosts more of that.
+const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT_PER_THOUSAND: Duration = Duration::from_secs(5);
 /// How long policies are counted that a controller sends after it has come back.
 const AFTERWARDS: Duration = Duration::from_secs(3);
 
 /// The fleet as it is measured.
 struct Fleet {
-    operator: Operator,
+    experiment: &'static str,
+    shape: Shape,
     size: Size,
-    heard: mpsc::Receiver<Heard>,
+    operator: Operator,
+    players: Players,
     generation: u64,
 }
 
@@ -58,44 +59,40 @@ struct Spread {
     /// and until the last acknowledgement was answered.
     acknowledged: Duration,
     /// What travelled to one host at most.
-    bytes: usize,
+    bytes: u64,
 }
 
-/// Runs all of E14.
-pub(crate) fn run(arena: &Arena, size: Size, report: &mut Report) -> anyhow::Result<()> {
-    let mut company = Company::start(arena, "scale")?;
-    let before = status(company.controller.pid(), "VmRSS:")?;
-    let mut fleet = company.run(Fleet::gather(&company, size))?;
-    fleet.connected(&company, before, report)?;
-    fleet.spread(&company, report)?;
-    fleet.restart(&mut company, report)?;
-
-    let policy = "NAME all\nSOURCE ANY\nOPEN_PORTS tcp/22\n";
-    let pairwise = company.run(fleet.apply(policy))?;
-    let Size { hosts, users, .. } = size;
-    report.add(row(
-        format!("apply, {hosts} hosts x {users} pairwise users"),
-        ("pairwise_ms", millis(pairwise.acknowledged)),
-        pairwise.text(),
-        "<= 5 s at 3,000 x 100",
-    ))
-}
-
-fn row(
-    case: String,
-    (measure, value): (&'static str, f64),
-    text: String,
-    goal: &'static str,
-) -> Row {
-    Row {
-        experiment: "E14",
-        case,
-        server: Server::Postern,
-        measure,
-        value: Some(value),
-        text,
-        goal,
+/// Runs E13: the same fleet at one controller with a file, and at one, two and three over PostgreSQL.
+pub(crate) fn several(arena: &Arena, size: Size, report: &mut Report) -> anyhow::Result<()> {
+    for shape in Shape::all() {
+        of(arena, "E13", shape, size, report)?;
     }
+    Ok(())
+}
+
+/// Runs E14: one fleet.
+pub(crate) fn run(
+    arena: &Arena,
+    shape: Shape,
+    size: Size,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    of(arena, "E14", shape, size, report)
+}
+
+fn of(
+    arena: &Arena,
+    experiment: &'static str,
+    shape: Shape,
+    size: Size,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let mut company = Company::start_as(arena, experiment, shape)?;
+    let mut fleet = Fleet::gather(arena, experiment, (&company, shape), size, report)?;
+    fleet.connected(arena, &company, report)?;
+    fleet.spread(&company, report)?;
+    fleet.users(&company, report)?;
+    fleet.kill(&mut company, report)
 }
 
 fn millis(time: Duration) -> f64 {
@@ -119,90 +116,182 @@ impl Spread {
 // === impl Fleet ===
 
 impl Fleet {
-    /// Lets users and hosts join, and every host listen.
-    async fn gather(company: &Company, size: Size) -> anyhow::Result<Self> {
-        let operator = company.operator().await?;
-        let users = (0..size.users).map(|number| format!("user-{number}"));
-        operator.members(Role::User, users.collect()).await?;
-        let names = (0..size.hosts).map(|number| format!("host-{number:05}"));
-        let members = operator.members(Role::Host, names.collect()).await?;
-        let (tell, heard) = mpsc::channel(size.hosts * 4);
-        let texts = Texts::default();
-        for (number, member) in members.into_iter().enumerate() {
-            let host = Host::new(number, member, texts.clone(), tell.clone());
-            tokio::spawn(host.keep());
-        }
-        let mut fleet = Self {
-            operator,
+    /// Lets users and hosts join.
+    fn gather(
+        arena: &Arena,
+        experiment: &'static str,
+        (company, shape): (&Company, Shape),
+        size: Size,
+        report: &mut Report,
+    ) -> anyhow::Result<Self> {
+        let operator = company.run(async {
+            let operator = company.operator().await?;
+            let users = (0..size.users).map(|number| format!("user-{number}"));
+            operator.members(Role::User, users.collect()).await?;
+            Ok(operator)
+        })?;
+        let limit = limit(size.hosts);
+        let (players, joined) = Players::join(arena, company, size.hosts, limit)?;
+        let fleet = Self {
+            experiment,
+            shape,
             size,
-            heard,
+            operator,
+            players,
             generation: 0,
         };
-        fleet.all(|said| matches!(said, Said::Opened)).await?;
+        let secs = joined.as_secs_f64();
+        fleet.add(
+            report,
+            "all join",
+            ("join_s", secs),
+            format!("{secs:.1} s"),
+            "",
+        )?;
         Ok(fleet)
     }
 
     /// What hosts cost that are connected and have nothing to say.
-    fn connected(&self, company: &Company, before: f64, report: &mut Report) -> anyhow::Result<()> {
-        let (pid, hosts) = (company.controller.pid(), self.size.hosts);
-        let each = (status(pid, "VmRSS:")? - before) / f64::from(u32::try_from(hosts)?);
-        report.add(row(
-            format!("memory of a connected host, {hosts} hosts"),
+    fn connected(
+        &mut self,
+        arena: &Arena,
+        company: &Company,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        let before = kib(company, "VmRSS:")?.0;
+        let secs = self.players.connect(limit(self.size.hosts))?.as_secs_f64();
+        let hosts = f64::from(u32::try_from(self.size.hosts)?);
+        let text = format!("{secs:.1} s, {:.0}/s", hosts / secs);
+        self.add(report, "all connect", ("connect_s", secs), text, "")?;
+        std::thread::sleep(CALM);
+        let each = (kib(company, "VmRSS:")?.0 - before) / hosts;
+        let text = format!("{each:.1} KiB");
+        self.add(
+            report,
+            "memory of a connected host",
             ("host_kib", each),
-            format!("{each:.1} KiB"),
+            text,
             "<= 46 KiB",
-        ))?;
-        let idle = idle(pid)?;
-        report.add(row(
-            format!("idle, {hosts} hosts"),
-            ("idle_percent", idle),
-            format!("{idle:.2} % of a core"),
-            "<= 3 %",
-        ))
+        )?;
+
+        let pids: Vec<u32> = company.controllers().map(Controller::pid).collect();
+        let server = self.shape.postgres.then(|| arena.postgres()).transpose()?;
+        let server = server.and_then(|server| server.pid());
+        let idle = || -> anyhow::Result<(Vec<f64>, f64)> {
+            let all: anyhow::Result<_> = pids.iter().map(|pid| cpu_secs(*pid)).collect();
+            Ok((all?, server.map(cpu_secs).transpose()?.unwrap_or(0.0)))
+        };
+        let before = idle()?;
+        std::thread::sleep(IDLE);
+        let after = idle()?;
+        let percent = |before: f64, after: f64| (after - before) / IDLE.as_secs_f64() * 100.0;
+        let each: Vec<f64> = before
+            .0
+            .iter()
+            .zip(&after.0)
+            .map(|(b, a)| percent(*b, *a))
+            .collect();
+        let all: f64 = each.iter().sum();
+        let mut text = format!("{all:.2} % of a core");
+        if each.len() > 1 {
+            let each: Vec<String> = each.iter().map(|it| format!("{it:.2}")).collect();
+            let _ = write!(text, " ({})", each.join(", "));
+        }
+        if server.is_some() {
+            let _ = write!(text, ", PostgreSQL {:.2} %", percent(before.1, after.1));
+        }
+        self.add(
+            report,
+            "idle",
+            ("idle_percent", all),
+            text,
+            "<= 3 % at 10,000",
+        )
     }
 
     /// A large policy, and an edit of it.
     fn spread(&mut self, company: &Company, report: &mut Report) -> anyhow::Result<()> {
-        let (case, stanzas) = (self.case(), self.size.stanzas);
-        let whole = company.run(self.apply(&static_policy(stanzas, None)))?;
-        let answered = millis(whole.answered);
-        report.add(row(
-            format!("apply, {case}"),
-            ("apply_ms", answered),
-            whole.text(),
-            "answer <= 1 s",
-        ))?;
-        let edit = company.run(self.apply(&static_policy(stanzas, Some(stanzas / 2))))?;
-        report.add(row(
-            format!("edit of one stanza, {case}"),
-            ("edit_ms", millis(edit.acknowledged)),
-            edit.text(),
-            "",
-        ))?;
-        report.add(peak(company, format!("memory, {case}"))?)
+        let stanzas = self.size.stanzas;
+        let whole = self.apply(company, &static_policy(stanzas, None))?;
+        let case = format!("apply of {stanzas} static");
+        let answered = ("apply_ms", millis(whole.answered));
+        self.add(report, &case, answered, whole.text(), "answer <= 1 s")?;
+        let edit = self.apply(company, &static_policy(stanzas, Some(stanzas / 2)))?;
+        let acknowledged = ("edit_ms", millis(edit.acknowledged));
+        self.add(report, "edit of one of them", acknowledged, edit.text(), "")?;
+        self.peak(company, "memory", report)
     }
 
-    /// The controller is killed, and all hosts come back.
-    fn restart(&mut self, company: &mut Company, report: &mut Report) -> anyhow::Result<()> {
-        let case = self.case();
-        let (back, sent) = self.kill(company)?;
-        report.add(row(
-            format!("kill -9 until all are back, {case}"),
-            ("back_s", back.as_secs_f64()),
-            format!("{:.1} s, {sent} policies sent", back.as_secs_f64()),
-            "<= 15 s, none",
-        ))?;
-        report.add(peak(company, format!("memory after that, {case}"))?)
+    /// A policy to pairwise users, of whom one is locked.
+    fn users(&mut self, company: &Company, report: &mut Report) -> anyhow::Result<()> {
+        let users = self.size.users;
+        if users == 0 {
+            return Ok(());
+        }
+        let pairwise = self.apply(company, "NAME all\nSOURCE ANY\nOPEN_PORTS tcp/22\n")?;
+        self.add(
+            report,
+            &format!("apply, {users} pairwise users"),
+            ("pairwise_ms", millis(pairwise.acknowledged)),
+            pairwise.text(),
+            "<= 5 s at 3,000 x 100",
+        )?;
+        self.players.mark()?;
+        let began = clock::shared_us();
+        company.run(self.operator.lock("user-0"))?;
+        let state = self.players.changed(limit(self.size.hosts))?;
+        let lock = millis(since(began, state.changed_us));
+        let text = format!("{} to the last ack", ms(Some(lock)));
+        self.add(
+            report,
+            "lock of a user",
+            ("lock_ms", lock),
+            text,
+            "<= 2 s at 1,000",
+        )
     }
 
-    fn case(&self) -> String {
-        format!("{} hosts x {} static", self.size.hosts, self.size.stanzas)
+    /// One controller is killed, and all hosts come back: to it, started again, where it is the only one, and to the others
+    /// where there are some.
+    fn kill(&mut self, company: &mut Company, report: &mut Report) -> anyhow::Result<()> {
+        // That one ends the session of its hosts in order for its own reasons is not what is measured.
+        let before = self.players.state();
+        let began = clock::shared_us();
+        let others = company.others.len();
+        if let Some(last) = company.others.last_mut() {
+            last.kill()?;
+        } else {
+            company.controller.kill()?;
+            company.controller.start_again()?;
+        }
+        let back = self.players.back(before, limit(self.size.hosts))?;
+        std::thread::sleep(AFTERWARDS);
+        let sent = self.players.state().sent - before.sent;
+        let State {
+            ended, opened_us, ..
+        } = back;
+        let secs = since(began, opened_us).as_secs_f64();
+        let hosts = ended - before.ended;
+        let to = if others > 0 { "at the others" } else { "at it" };
+        self.add(
+            report,
+            "kill -9 of one until all are back",
+            ("back_s", secs),
+            format!("{secs:.1} s for {hosts} hosts {to}, {sent} policies sent"),
+            "<= 30 s at 10,000",
+        )?;
+        if others > 0 {
+            company.others.pop();
+        }
+        self.peak(company, "memory after that", report)
     }
 
     /// Applies a policy that changes every host.
-    async fn apply(&mut self, text: &str) -> anyhow::Result<Spread> {
-        let began = clock::now();
-        let (generation, changed) = self.operator.apply(text, self.generation).await?;
+    fn apply(&mut self, company: &Company, text: &str) -> anyhow::Result<Spread> {
+        self.players.mark()?;
+        let (began, since_us) = (clock::now(), clock::shared_us());
+        let applying = self.operator.apply(text, self.generation);
+        let (generation, changed) = company.run(applying)?;
         let answered = began.elapsed();
         ensure!(
             changed.len() == self.size.hosts,
@@ -210,68 +299,56 @@ impl Fleet {
             changed.len()
         );
         self.generation = generation;
-        let mut most = 0;
-        let last = self
-            .all(|said| match said {
-                Said::Applied {
-                    generation: of,
-                    bytes,
-                } if *of == generation => {
-                    most = most.max(*bytes);
-                    true
-                }
-                Said::Applied { .. } | Said::Opened => false,
-            })
-            .await?;
+        let state = self.players.changed(limit(self.size.hosts))?;
         Ok(Spread {
             answered,
-            acknowledged: last - began,
-            bytes: most,
+            acknowledged: since(since_us, state.changed_us),
+            bytes: state.bytes,
         })
     }
 
-    /// Kills the controller and starts it again; how long it takes until every host has a session,
-    /// and how many policies it sends to them.
-    fn kill(&mut self, company: &mut Company) -> anyhow::Result<(Duration, usize)> {
-        company.controller.kill()?;
-        // Nobody has heard of that yet: what was said is of before.
-        while self.heard.try_recv().is_ok() {}
-        let began = clock::now();
-        company.controller.start_again()?;
-        company.run(async {
-            let mut sent = 0;
-            let last = self
-                .all(|said| {
-                    sent += usize::from(matches!(said, Said::Applied { .. }));
-                    matches!(said, Said::Opened)
-                })
-                .await?;
-            while let Ok(Some(heard)) = timeout(AFTERWARDS, self.heard.recv()).await {
-                sent += usize::from(matches!(heard.said, Said::Applied { .. }));
-            }
-            Ok((last - began, sent))
-        })
+    /// What the controllers held at most, and which held most.
+    fn peak(&self, company: &Company, case: &str, report: &mut Report) -> anyhow::Result<()> {
+        let (all, most) = kib(company, "VmHWM:")?;
+        let (all, most) = (all / 1024.0, most / 1024.0);
+        let text = if company.others.is_empty() {
+            format!("{most:.0} MiB at most")
+        } else {
+            format!("{most:.0} MiB at most in one, {all:.0} in all")
+        };
+        self.add(
+            report,
+            case,
+            ("memory_mib", most),
+            text,
+            "<= 143 MiB at 300 x 10,000",
+        )
     }
 
-    /// Waits until every host has said what is `wanted`; when the last of them did.
-    async fn all(&mut self, mut wanted: impl FnMut(&Said) -> bool) -> anyhow::Result<Instant> {
-        let limit = clock::now() + LIMIT;
-        let mut missing = self.size.hosts;
-        let mut seen = vec![false; missing];
-        loop {
-            let left = limit.saturating_duration_since(clock::now());
-            let heard = timeout(left, self.heard.recv()).await;
-            let heard = heard.ok().flatten();
-            let heard = heard.with_context(|| format!("{missing} hosts are missing"))?;
-            let seen = seen.get_mut(heard.host).context("a foreign host")?;
-            if wanted(&heard.said) && !std::mem::replace(seen, true) {
-                missing -= 1;
-                if missing == 0 {
-                    return Ok(heard.at);
-                }
-            }
-        }
+    fn add(
+        &self,
+        report: &mut Report,
+        case: &str,
+        (measure, value): (&'static str, f64),
+        text: String,
+        goal: &'static str,
+    ) -> anyhow::Result<()> {
+        report.add(Row {
+            experiment: self.experiment,
+            case: format!("{}, {} hosts: {case}", self.shape, self.size.hosts),
+            server: Server::Postern,
+            measure,
+            value: Some(value),
+            text,
+            goal,
+        })
     }
+}
+
+/// When nothing more is waited for.
+fn limit(hosts: usize) -> Duration {
+    let thousands = u32::try_from(hosts / 1_000).unwrap_or(u32::MAX);
+    LIMIT + LIMIT_PER_THOUSAND * thousands
 }
 
 /// Stanzas with a key of their own each, for all hosts; one of them opens another port.
@@ -291,11 +368,16 @@ fn static_policy(stanzas: usize, edited: Option<usize>) -> String {
     text
 }
 
-/// What the controller held at most.
-fn peak(company: &Company, case: String) -> anyhow::Result<Row> {
-    let most = status(company.controller.pid(), "VmHWM:")? / 1024.0;
-    let text = format!("{most:.0} MiB at most");
-    Ok(row(case, ("memory_mib", most), text, "<= 143 MiB"))
+/// A line of the status of each controller's process, KiB: all together, and the largest.
+fn kib(company: &Company, name: &str) -> anyhow::Result<(f64, f64)> {
+    let mut sum = 0.0;
+    let mut most: f64 = 0.0;
+    for controller in company.controllers() {
+        let value = status(controller.pid(), name)?;
+        sum += value;
+        most = most.max(value);
+    }
+    Ok((sum, most))
 }
 
 /// A line of a process's status, KiB.
@@ -304,19 +386,4 @@ fn status(pid: u32, name: &str) -> anyhow::Result<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     let value = line.and_then(|line| line.split_whitespace().next());
     Ok(value.context("no such line")?.parse()?)
-}
-
-/// The share of a core that a process takes when nothing is asked of it, percent.
-fn idle(pid: u32) -> anyhow::Result<f64> {
-    let ticks = || -> anyhow::Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let (_, fields) = stat.rsplit_once(") ").context("stat")?;
-        let mut fields = fields.split(' ').skip(11);
-        let mut next = || -> anyhow::Result<f64> { Ok(fields.next().context("stat")?.parse()?) };
-        Ok(next()? + next()?)
-    };
-    let before = ticks()?;
-    std::thread::sleep(IDLE);
-    // A hundred ticks a second, which is what a percent is.
-    Ok((ticks()? - before) / IDLE.as_secs_f64())
 }

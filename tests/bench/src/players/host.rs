@@ -1,8 +1,11 @@
-//! A host of E14.
+//! One host, with its own certificate and connection. It does what an agent does as far as a controller can see: it keeps
+//! its pass, says what it has, unpacks what it is sent and checks its digest, dials the fleet's controllers in its own
+//! order, and comes back with an agent's own waits. What it does not do is to parse and enforce the policy, since that
+//! is the work of other machines; and a text that many have is unpacked by the first of its crew that is sent it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use fleet::packing;
@@ -11,37 +14,20 @@ use fleet::wire::directive::Directive as Kind;
 use fleet::wire::{AcknowledgeRequest, PolicySnapshot, SessionRequest};
 use member::Membership;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::Channel;
 
+use super::crew::Tally;
 use crate::clock;
 
 /// An agent's waits.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LAST_WAIT: Duration = Duration::from_secs(15);
 const DIAL: Duration = Duration::from_secs(20);
+const SPREAD: Duration = Duration::from_millis(300);
+const LIVED: Duration = Duration::from_secs(10);
 /// As agents take it.
 const DIRECTIVE_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// What a host says of itself to whoever measures.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Heard {
-    pub(super) host: usize,
-    pub(super) said: Said,
-    pub(super) at: Instant,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Said {
-    /// It has a session.
-    Opened,
-    /// It has what it was sent, and the controller has noted that.
-    Applied {
-        generation: u64,
-        /// What travelled.
-        bytes: usize,
-    },
-}
 
 /// Texts by digest, shared by all hosts.
 pub(super) type Texts = Arc<Mutex<HashMap<Vec<u8>, Arc<str>>>>;
@@ -51,7 +37,7 @@ pub(super) struct Host {
     number: usize,
     member: Membership,
     texts: Texts,
-    tell: mpsc::Sender<Heard>,
+    tally: Arc<Tally>,
     run_id: Vec<u8>,
     pass: Vec<u8>,
     generation: u64,
@@ -62,18 +48,19 @@ pub(super) struct Host {
 // === impl Host ===
 
 impl Host {
+    /// The host with this number in its crew, and among all.
     pub(super) fn new(
-        number: usize,
+        (number, of_all): (usize, usize),
         member: Membership,
         texts: Texts,
-        tell: mpsc::Sender<Heard>,
+        tally: Arc<Tally>,
     ) -> Self {
         Self {
             number,
             member,
             texts,
-            tell,
-            run_id: number.to_le_bytes().repeat(2),
+            tally,
+            run_id: of_all.to_le_bytes().repeat(2),
             pass: Vec::new(),
             generation: 0,
             digest: Vec::new(),
@@ -81,28 +68,46 @@ impl Host {
         }
     }
 
-    /// Listens, and comes back whenever the controller goes.
-    pub(super) async fn keep(mut self) {
+    /// Listens, and comes back whenever a controller goes: at the next place at once, and with waits when all were
+    /// tried. For the first time only a few come at once.
+    pub(super) async fn keep(mut self, first: Arc<Semaphore>) {
         let mut wait = FIRST_WAIT;
+        let mut turn = first.acquire_owned().await.ok();
+        let mut failed = 0;
         loop {
+            let places = self.member.controllers();
+            let place = places.get(failed % places.len().max(1));
+            let address = place.cloned().unwrap_or_default();
             let began = clock::now();
-            let _ = self.session().await;
-            if began.elapsed() > Duration::from_secs(10) {
+            let mut is_opened = false;
+            let _ = self.session(&address, &mut is_opened, &mut turn).await;
+            turn = None;
+            if is_opened {
+                self.tally.ended();
+            }
+            if began.elapsed() > LIVED {
                 wait = FIRST_WAIT;
             }
-            let mut random = [0; 2];
-            let _ = getrandom::fill(&mut random);
-            let part = f64::from(u16::from_le_bytes(random)) / 65_536.0;
-            tokio::time::sleep(wait.mul_f64(1.0 + part)).await;
-            wait = (wait * 2).min(LAST_WAIT);
-            if self.tell.is_closed() {
-                return;
+            failed += 1;
+            let part = share();
+            if is_opened {
+                // All of a controller that has ended do not come to another in one moment.
+                tokio::time::sleep(SPREAD.mul_f64(part)).await;
+            }
+            if failed % places.len().max(1) == 0 || is_opened && places.len() < 2 {
+                tokio::time::sleep(wait.mul_f64(1.0 + part)).await;
+                wait = (wait * 2).min(LAST_WAIT);
             }
         }
     }
 
-    async fn session(&mut self) -> anyhow::Result<()> {
-        let channel = tokio::time::timeout(DIAL, self.member.channel()).await??;
+    async fn session(
+        &mut self,
+        address: &str,
+        is_opened: &mut bool,
+        turn: &mut Option<OwnedSemaphorePermit>,
+    ) -> anyhow::Result<()> {
+        let channel = tokio::time::timeout(DIAL, self.member.channel_to(address)).await??;
         let client = AgentClient::new(channel);
         let mut client = client.max_decoding_message_size(DIRECTIVE_BYTES_MAX);
         let request = SessionRequest {
@@ -117,13 +122,13 @@ impl Host {
         };
         let opening = tokio::time::timeout(Duration::from_secs(10), client.session(request));
         let mut directives = opening.await??.into_inner();
-        let mut is_opened = false;
         while let Some(directive) = directives.message().await? {
             match directive.directive {
                 Some(Kind::Opened(opened)) => {
                     self.pass = opened.session_pass;
-                    if !std::mem::replace(&mut is_opened, true) {
-                        self.say(Said::Opened).await?;
+                    if !std::mem::replace(is_opened, true) {
+                        self.tally.opened();
+                        *turn = None;
                     }
                 }
                 Some(Kind::Policy(snapshot)) => self.adopt(snapshot, &mut client).await?,
@@ -182,16 +187,14 @@ impl Host {
             ..AcknowledgeRequest::default()
         };
         client.acknowledge(request).await?;
-        let generation = self.generation;
-        self.say(Said::Applied { generation, bytes }).await
+        self.tally.applied(self.number, bytes);
+        Ok(())
     }
+}
 
-    async fn say(&self, said: Said) -> anyhow::Result<()> {
-        let heard = Heard {
-            host: self.number,
-            said,
-            at: clock::now(),
-        };
-        Ok(self.tell.send(heard).await?)
-    }
+/// From 0 to 1; without randomness everybody comes at once.
+fn share() -> f64 {
+    let mut random = [0; 2];
+    let _ = getrandom::fill(&mut random);
+    f64::from(u16::from_le_bytes(random)) / 65_536.0
 }
