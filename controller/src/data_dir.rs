@@ -101,10 +101,10 @@ pub enum DataDirError {
         source: io::Error,
     },
     /// Which of two keys it is sealed under cannot be found out.
-    #[error("cannot read what {path} is sealed under")]
+    #[error("cannot read what {database} is sealed under")]
     Sealed {
-        /// The database.
-        path: PathBuf,
+        /// Where it is.
+        database: String,
         /// What the store says.
         source: StoreError,
     },

@@ -32,7 +32,7 @@ impl Failure for StartError {
             | Self::AuthorityMoved
             | Self::NoFleet
             | Self::NothingShared
-            | Self::WrongSealKey
+            | Self::WrongSealKey { .. }
             | Self::FleetExists
             | Self::Database { .. }
             | Self::Server(_)
@@ -68,8 +68,10 @@ impl Failure for StartError {
                 "start the first controller once with this version: it puts them there, sealed"
                     .into(),
             ),
-            Self::WrongSealKey => Some(
-                "give a copy of the first controller's seal.key".into(),
+            Self::WrongSealKey { .. } => Some(
+                "give a copy of the seal.key of a controller of this fleet that serves (/var/lib/postern/seal.key \
+                 there; `postern-controller check` there names it); after a rotation that of before opens nothing"
+                    .into(),
             ),
             Self::FleetExists => Some("name another database, which has nothing in it".into()),
             Self::Settings { .. } | Self::Server(_) | Self::Random(_) | Self::NoAuditKey => None,
@@ -211,6 +213,7 @@ impl Failure for CopyError {
                 error @ (StoreError::Unreachable { .. }
                 | StoreError::Altered { .. }
                 | StoreError::InUse(_)
+                | StoreError::OtherSealKey { .. }
                 | StoreError::Newer { .. }),
             ) => database_hint(error, None),
             Self::Store(_) => Some("nothing is lost: the same command goes on where it was".into()),
@@ -293,6 +296,8 @@ fn request_hint(error: &Error) -> Option<Cow<'_, str>> {
         | StoreError::Newer { .. }
         | StoreError::HalfCopied
         | StoreError::Unreachable { .. }
+        | StoreError::OtherSealKey { .. }
+        | StoreError::InUse(_)
         | StoreError::Postgres(_)),
     ) = error
     {
@@ -337,6 +342,11 @@ fn database_hint(error: &StoreError, database: Option<&Path>) -> Option<Cow<'sta
     }
     if let StoreError::HalfCopied = error {
         let hint = "end it with the command that began it, `postern-controller db copy`";
+        return Some(hint.into());
+    }
+    if let StoreError::OtherSealKey { .. } = error {
+        let hint = "it was rotated at another controller, or is another fleet's: bring seal.key from a controller \
+                    that serves, over a channel that you trust, and `postern-controller seal install FILE`";
         return Some(hint.into());
     }
     if let StoreError::InUse(_) = error {

@@ -77,7 +77,7 @@ pub use data_dir::{DataDirError, seal_key_from};
 pub use database::{DatabaseCopied, DatabaseCopyError, copy_database};
 pub use error::{Error, RenewalRefused, TokenRefused};
 pub use random::NoRandomness;
-pub use sealing::rotate_seal_key;
+pub use sealing::{install_seal_key, rotate_seal_key};
 pub use server::ServerError;
 pub use settings::{
     Access, Begin, Body, EventQuota, Format, IdentitySettings, InvalidSettings, Listen,

@@ -9,33 +9,64 @@ use crate::access::caller::RequestId;
 use crate::clock;
 use crate::data_dir::DataDir;
 use crate::random::random;
+use crate::start::directory::{place, read_settings};
 use crate::start::error::StartError;
-use crate::store;
+use crate::store::error::StoreError;
 use crate::store::model::{Origin, Resealed};
+use crate::store::seal::SealKey;
+use crate::store::{self, Place};
 
-/// Seals everything under a new key, and removes the old one when that is durable. The controller must
-/// not be serving. Gives what was sealed, and where the key is. Whenever this dies, the next start knows which key is right.
+/// Seals everything under a new key, and removes the old one when that is durable. No controller of the fleet may
+/// be serving: with the old key it could read nothing any more. Gives what was sealed, and where the key is. Whenever
+/// this dies, the next start knows which key is right. Not in a task.
 ///
 /// # Errors
 ///
 /// [`StartError`]; then everything is sealed under the old key, or the next start says otherwise.
 pub fn rotate_seal_key(data: &Path) -> Result<(Resealed, PathBuf), StartError> {
     let dir = DataDir::open(data)?;
+    let settings = read_settings(&dir)?.under(dir.path());
     let _lock = dir.lock()?;
     dir.end_rotation()?;
     let old = dir.seal_key_bytes()?;
     let new = Zeroizing::new(random()?);
     let origin = Origin::controller(RequestId::new()?.to_string());
     let event = origin.done(EventKind::Operator, clock::now().ms());
-    let database = dir.existing_database()?;
+    let place = place(&dir, &settings)?;
+    let name = dir.name()?;
     dir.begin_rotation(&new)?;
-    let resealed = store::reseal(&database, (&old, &new), event);
+    let resealed = store::reseal(&place, (&old, &new), (event, name.as_deref()));
     dir.end_rotation()?;
-    let resealed = resealed.map_err(|source| StartError::Database {
-        path: database,
-        source,
-    })?;
+    let resealed = resealed.map_err(|source| failed(place, source))?;
     Ok((resealed, dir.seal_path()))
+}
+
+/// Puts a key that another controller of the fleet has made by a rotation into the directory of a controller that does
+/// not serve. Gives where it is, and what people tell it by.
+///
+/// # Errors
+///
+/// [`StartError`]; a key that does not open the database is put nowhere.
+pub fn install_seal_key(data: &Path, key: &[u8; 32]) -> Result<(PathBuf, String), StartError> {
+    let dir = DataDir::open(data)?;
+    let settings = read_settings(&dir)?.under(dir.path());
+    let _lock = dir.lock()?;
+    let place = place(&dir, &settings)?;
+    match store::is_key_of(&place, key) {
+        Ok(true) => {}
+        Ok(false) => return Err(StartError::WrongSealKey { source: None }),
+        Err(source) => return Err(failed(place, source)),
+    }
+    dir.replace_seal_key(key)?;
+    dir.end_rotation()?;
+    Ok((dir.seal_path(), SealKey::new(key).id().to_owned()))
+}
+
+fn failed(place: Place, source: StoreError) -> StartError {
+    match place {
+        Place::File(path) => StartError::Database { path, source },
+        Place::Postgres(_) => source.into(),
+    }
 }
 
 #[cfg(test)]
@@ -50,7 +81,6 @@ mod tests {
     use crate::store::Store;
     use crate::store::fixture::NOW_MS;
     use crate::store::model::{AfterRestore, NewPolicy};
-    use crate::store::seal::SealKey;
 
     const TEXT: &str = "SOURCE ANY\nKEY a-static-key\nOPEN_PORTS tcp/22\n";
 
@@ -191,7 +221,8 @@ mod tests {
         // After that, before the key takes its place.
         let event = || Origin::controller(String::new()).done(EventKind::Operator, NOW_MS);
         dir.begin_rotation(&[4; 32]).unwrap();
-        store::reseal(&dir.database(), (&old, &[4; 32]), event()).unwrap();
+        let place = dir.database().into();
+        store::reseal(&place, (&old, &[4; 32]), (event(), None)).unwrap();
         assert!(is_readable(&dir).await);
         assert_eq!(*dir.seal_key_bytes().unwrap(), [4; 32]);
         // After it took its place, before the other name goes.

@@ -101,7 +101,12 @@ pub async fn init_over(
     if is_shared {
         give_name(&dir)?;
     }
-    let store = open_store(&dir, place, SealKey::new(&seal))?;
+    let store = match open_store(&dir, place, SealKey::new(&seal)) {
+        Err(StartError::Request(Error::Store(StoreError::OtherSealKey { .. }))) => {
+            return Err(StartError::FleetExists);
+        }
+        opened => opened?,
+    };
     if store.fleet_state().await.is_ok() {
         return Err(StartError::FleetExists);
     }
@@ -138,10 +143,19 @@ pub async fn init_join(
     seal: &[u8; 32],
 ) -> Result<String, StartError> {
     let place = Place::Postgres(database.clone().under(data));
-    let store = Store::open(&place, SealKey::new(seal))?;
+    let store = match Store::open(&place, SealKey::new(seal)) {
+        Err(source @ StoreError::OtherSealKey { .. }) => {
+            return Err(StartError::WrongSealKey {
+                source: Some(source),
+            });
+        }
+        opened => opened?,
+    };
     store.fleet_state().await.map_err(|_| StartError::NoFleet)?;
     let shared = match store.shared_authority().await {
-        Err(StoreError::Seal(SealError::NotAuthentic)) => return Err(StartError::WrongSealKey),
+        Err(StoreError::Seal(SealError::NotAuthentic)) => {
+            return Err(StartError::WrongSealKey { source: None });
+        }
         shared => shared?.ok_or(StartError::NothingShared)?,
     };
     let kept = authority::shared::of(&shared).ok_or(StartError::DirectoryKey)?;

@@ -67,8 +67,8 @@ pub(crate) use self::postgres::trial;
 pub(crate) use self::proof::ProofPage;
 use self::seal::SealKey;
 pub(crate) use self::sending::{
-    SCHEMA, bytes_at_server, copy, examine, is_known, is_sealed_under, knows, rebuild_searches,
-    reseal,
+    SCHEMA, bytes_at_server, copy, examine, is_key_of, is_known, is_sealed_under, knows,
+    rebuild_searches, reseal,
 };
 use self::sqlite::{alarms, claims, host_edits, hosts, members, meta, policies, sessions};
 

@@ -16,6 +16,7 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::database::switched_text;
 use crate::random::random;
 use crate::settings::Settings;
+use crate::store::error::StoreError;
 use crate::store::model::{Examined, Whose};
 use crate::store::{self, Place};
 
@@ -52,7 +53,10 @@ impl Finding {
             SETTINGS => "mend controller.toml: each line above names its mistake",
             SERVER => "`postern-controller serve` makes the server certificate anew",
             DRAFTS | ROTATION => "`postern-controller serve` ends what was killed",
-            SEAL_KEY => "put back the seal.key of this database, which is in every backup of it",
+            SEAL_KEY => {
+                "put back the seal.key of this database, which is in every backup of it and at every other controller \
+                 of the fleet (`postern-controller seal install`)"
+            }
             SEARCHES => "`postern-controller check --rebuild`",
             server::CLOCK => "set the clocks right",
             server::STRANGERS => "ask who made them, and drop them",
@@ -112,6 +116,9 @@ fn look_at(
     };
     match store::examine(&place, &seal, whose, progress) {
         Ok(examined) => database(dir, &examined, &mut findings)?,
+        Err(error @ StoreError::OtherSealKey { .. }) => {
+            findings.push(wrong(SEAL_KEY, program::one_line(&error).to_string()));
+        }
         Err(error) => findings.push(wrong("database", program::one_line(&error).to_string())),
     }
     Ok(findings)
@@ -350,6 +357,7 @@ fn database(
             "it is another than the one that this database was written under",
         ));
     } else {
+        findings.push(sound(SEAL_KEY, dir.seal_key()?.id()));
         findings.extend(sealed(examined));
     }
     findings.extend(authority_file(dir, examined));

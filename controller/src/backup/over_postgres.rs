@@ -10,7 +10,7 @@ use super::*;
 use crate::store::Store;
 use crate::store::fixture::{apply, event, join};
 use crate::store::model::{Claim, ClaimOutcome};
-use crate::store::trial::Trial;
+use crate::store::trial::{Trial, sql_at};
 use crate::{Running, clock};
 
 const FAST: &str = "fsync = off\nfull_page_writes = off";
@@ -105,7 +105,7 @@ fn backed_up(data: &Path, name: &str) -> PathBuf {
 }
 
 fn restored(file: &Path, data: &Path, to: &RestoreTo) -> Result<Archived, BackupError> {
-    restore(&OldArchive::open(file).unwrap(), data, (to, false))
+    restore(&OldArchive::open(file)?, data, (to, false))
 }
 
 #[test]
@@ -247,6 +247,142 @@ fn a_controller_moves_without_the_database_at_its_server_and_goes_on_there_while
     assert_eq!(said(&to("new")).0, Vec::<&str>::new());
     assert_eq!(serving(&lab, &to("new"), seen).1, floor);
     assert_eq!(serving(&lab, &to("second"), seen).1, floor);
+}
+
+/// Why a controller does not start from here.
+fn refused(lab: &Lab, data: &Path) -> String {
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let started = lab.runtime.block_on(Running::start(data, Some(listen)));
+    program::one_line(&started.unwrap_err()).to_string()
+}
+
+#[test]
+fn the_seal_key_is_rotated_over_postgresql_while_nobody_serves_and_each_other_controller_asks_for_it_by_name()
+ {
+    let lab = Lab::start();
+    let data = lab.made("fleet");
+    let to = |name: &str| lab.dir.path().join(name);
+    let key = |data: &Path| DataDir::open(data).unwrap().seal_key_bytes().unwrap();
+    let id = |data: &Path| {
+        DataDir::open(data)
+            .unwrap()
+            .seal_key()
+            .unwrap()
+            .id()
+            .to_owned()
+    };
+    let (second, old) = (to("second"), key(&data));
+    let over = || lab.trial.settings("fleet");
+    let joined = crate::init_join(&second, "localhost:7444", over(), &old);
+    lab.runtime.block_on(joined).unwrap();
+    let (before, members) = serving(&lab, &second, async |store| {
+        apply(
+            store,
+            0,
+            "SOURCE ANY\nKEY a-static-key\nOPEN_PORTS tcp/22\n",
+        )
+        .await;
+        let told = data.clone();
+        let rotated = beside(move || crate::rotate_seal_key(&told)).await;
+        // Another serves, and would be cut off.
+        let said = rotated.unwrap_err();
+        (program::one_line(&said).to_string(), seen(store).await)
+    });
+    assert!(
+        before.contains("a controller uses the database"),
+        "{before}"
+    );
+    assert!(key(&data) == old && !data.join("seal.key.new").exists());
+
+    let (resealed, _) = crate::rotate_seal_key(&data).unwrap();
+
+    assert_eq!(resealed.others, 1);
+    assert!(resealed.rows >= 3, "{resealed:?}");
+    assert!(
+        key(&data) != old && said(&data).0.is_empty(),
+        "{:?}",
+        said(&data)
+    );
+    // The other says which key it has and which is meant, and changes nothing.
+    let (theirs, ours) = (id(&second), id(&data));
+    let words = refused(&lab, &second);
+    assert!(words.contains(&theirs) && words.contains(&ours), "{words}");
+    let found = check(&second, &mut |_, _| {}).unwrap();
+    let found: Vec<_> = found.iter().filter(|it| !it.is_sound).collect();
+    assert!(found.len() == 1 && found[0].what == "seal key", "{found:?}");
+    assert!(found[0].detail.contains(&ours), "{found:?}");
+    // So does whoever would join with the old one.
+    let third = to("third");
+    let joined = crate::init_join(&third, "localhost:7445", over(), &old);
+    let words = lab.runtime.block_on(joined).unwrap_err();
+    let words = program::one_line(&words).to_string();
+    assert!(words.contains(&theirs) && words.contains(&ours), "{words}");
+    assert!(!third.exists());
+    // The new one is brought; another is not taken.
+    let wrong = crate::install_seal_key(&second, &[5; 32]).unwrap_err();
+    assert!(
+        matches!(wrong, crate::StartError::WrongSealKey { .. }),
+        "{wrong:?}"
+    );
+    assert!(key(&second) == old);
+    crate::install_seal_key(&second, &key(&data)).unwrap();
+    assert_eq!(serving(&lab, &second, seen), members);
+
+    // Killed after the database was sealed, before the key took its place.
+    let dir = DataDir::open(&data).unwrap();
+    let (now, next) = (key(&data), [6; 32]);
+    dir.begin_rotation(&next).unwrap();
+    let place = Place::Postgres(over());
+    let event = event(EventKind::Operator, "rotated");
+    store::reseal(&place, (&now, &next), (event, None)).unwrap();
+    serving(&lab, &data, async |store| {
+        assert!(store.policy_text(1).await.unwrap().is_some());
+    });
+    assert!(*key(&data) == next && !data.join("seal.key.new").exists());
+    // And before that.
+    dir.begin_rotation(&[8; 32]).unwrap();
+    serving(&lab, &data, seen);
+    assert!(*key(&data) == next && !data.join("seal.key.new").exists());
+}
+
+#[test]
+fn a_controller_that_was_away_while_the_seal_key_was_rotated_writes_nothing_under_the_old_one() {
+    let lab = Lab::start();
+    let data = lab.made("fleet");
+    serving(&lab, &data, async |store| {
+        store.try_to_write().await.unwrap();
+        let (dir, over) = (data.clone(), lab.trial.settings("fleet"));
+        beside(move || {
+            let old = DataDir::open(&dir).unwrap().seal_key_bytes().unwrap();
+            let gone = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                        WHERE application_name = 'postern-controller' AND pid <> pg_backend_pid()";
+            let at = over.clone();
+            let place = Place::Postgres(over);
+            let event = event(EventKind::Operator, "rotated");
+            for _ in 0..20 {
+                sql_at(&at, gone);
+                let told = (event.clone(), None);
+                match store::reseal(&place, (&old, &[6; 32]), told) {
+                    Ok(_) => return,
+                    Err(StoreError::InUse(_)) => {}
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+            panic!("never alone");
+        })
+        .await;
+
+        let refused = store.try_to_write().await.unwrap_err();
+        let read = store.members().await.unwrap_err();
+
+        for error in [refused, read] {
+            let said = program::one_line(&error).to_string();
+            assert!(
+                said.contains("the database is sealed under seal key"),
+                "{said}"
+            );
+        }
+    });
 }
 
 /// What is not sound, and what is to be thought of.

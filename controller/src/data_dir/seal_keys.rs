@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 
 use super::{DataDir, DataDirError, hands};
 use crate::settings::Settings;
-use crate::store;
 use crate::store::seal::{KEY_LEN, SealKey};
+use crate::store::{self, Place};
 
 /// Of the key, where it is in the directory.
 const FILE_NAME: &str = "seal.key";
@@ -52,6 +52,11 @@ impl DataDir {
         super::write_new(&path, 0o600, text(key).as_bytes())
     }
 
+    /// Puts this key in the place of the one that is there, if any. Whoever asks serves from the directory.
+    pub(crate) fn replace_seal_key(&self, key: &[u8; KEY_LEN]) -> Result<(), DataDirError> {
+        self.replace(&self.seal_path(), 0o600, text(key).as_bytes())
+    }
+
     /// Puts the next key beside the one of now. Whoever asks serves from the directory.
     pub(crate) fn begin_rotation(&self, next: &[u8; KEY_LEN]) -> Result<(), DataDirError> {
         super::write_new(&self.next_seal_path(), 0o600, text(next).as_bytes())
@@ -81,17 +86,23 @@ impl DataDir {
     /// The next key, where the database is sealed under it already.
     fn rotated(&self) -> Result<Option<Key>, DataDirError> {
         let next = self.next_seal_path();
-        let database = self.database();
-        if fs::symlink_metadata(&next).is_err() || !database.exists() {
+        if fs::symlink_metadata(&next).is_err() {
             return Ok(None);
         }
+        let settings = self.read_settings().ok();
+        let settings = settings.and_then(|text| Settings::parse(&text).ok());
+        let place = match settings.and_then(|settings| settings.database) {
+            Some(database) => Place::Postgres(database.under(self.path())),
+            None if !self.database().exists() => return Ok(None),
+            None => Place::File(self.database()),
+        };
         // One that was not written whole is no key, and nothing is sealed under it.
         let Ok(key) = read(&next) else {
             return Ok(None);
         };
-        let found = store::is_sealed_under(&database, &SealKey::new(&key));
+        let found = store::is_sealed_under(&place, &key);
         let is_sealed = found.map_err(|source| DataDirError::Sealed {
-            path: database,
+            database: place.to_string(),
             source,
         })?;
         Ok(is_sealed.then_some(key))

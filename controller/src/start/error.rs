@@ -51,8 +51,11 @@ pub enum StartError {
     #[error("the database does not have the authorities yet")]
     NothingShared,
     /// What is sealed in the database opens under another.
-    #[error("this is not the seal key of the database; nothing was made")]
-    WrongSealKey,
+    #[error("this is not the seal key of the database; nothing was made or changed")]
+    WrongSealKey {
+        /// Which it is, and which this, where that is known.
+        source: Option<StoreError>,
+    },
     /// The same of the key that signs directories.
     #[error("the key that signs directories cannot be used: authority.json is damaged")]
     DirectoryKey,

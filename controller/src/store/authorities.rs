@@ -9,7 +9,7 @@ use super::Store;
 use super::error::StoreError;
 use super::model::{AuthorityStates, SharedAuthority};
 use super::seal::{SealError, SealKey};
-use super::sql::Connection;
+use super::sql::{Connection, Dialect};
 use super::sqlite::{events, meta};
 
 /// What is sealed is bound to this.
@@ -78,6 +78,23 @@ pub(super) fn shared(
     let text = seal.open(PLACE, &sealed)?;
     let shared = serde_json::from_str(&text);
     shared.map(Some).map_err(|_| SealError::NotText.into())
+}
+
+/// Seals them under another key, where they are here; whether they are. In a file nobody needs them.
+pub(super) fn reseal(
+    connection: &Connection,
+    (old, new): (&SealKey, &SealKey),
+) -> Result<bool, StoreError> {
+    let Some(sealed) = meta::shared_authority(connection)? else {
+        return Ok(false);
+    };
+    if connection.dialect() == Dialect::Sqlite {
+        meta::forget_shared_authority(connection)?;
+        return Ok(false);
+    }
+    let text = old.open(PLACE, &sealed)?;
+    meta::set_shared_authority(connection, &new.seal(PLACE, &text)?)?;
+    Ok(true)
 }
 
 fn share(

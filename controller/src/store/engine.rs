@@ -25,7 +25,7 @@ impl Engine {
     pub(super) fn open(place: &Place, seal: &SealKey) -> Result<Self, StoreError> {
         match place {
             Place::File(path) => Ok(Self::Sqlite(Sqlite::open(path, seal)?)),
-            Place::Postgres(settings) => Ok(Self::Postgres(Postgres::open(settings)?)),
+            Place::Postgres(settings) => Ok(Self::Postgres(Postgres::open(settings, seal)?)),
         }
     }
 

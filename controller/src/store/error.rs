@@ -70,6 +70,17 @@ pub enum StoreError {
     /// `db copy` was killed, and goes on when it is told to.
     #[error("the database is half a copy of another")]
     HalfCopied,
+    /// It would seal what no other controller could open.
+    #[error(
+        "the database is sealed under {}, and the seal key here is {here}",
+        known.as_ref().map_or_else(|| "another seal key".to_owned(), |it| format!("seal key {it}"))
+    )]
+    OtherSealKey {
+        /// What people tell the right one by, where that is known.
+        known: Option<String>,
+        /// And the one that was given.
+        here: String,
+    },
     /// What is to be done is done with every controller stopped.
     #[error("a controller uses the database at {0}")]
     InUse(String),

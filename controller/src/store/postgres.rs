@@ -35,7 +35,7 @@ use super::place::{Place, PostgresSettings};
 use super::seal::SealKey;
 use super::snapshot::Snapshot;
 use super::sql::Connection;
-use super::sqlite::{at_start, backup, half_copy, recorded};
+use super::sqlite::{at_start, backup, half_copy, meta, recorded, resealing};
 
 /// What is wrong with how a server is to be reached, as far as that can be said without it.
 pub(crate) fn check(settings: &PostgresSettings) -> Result<(), StoreError> {
@@ -46,7 +46,7 @@ pub(crate) fn check(settings: &PostgresSettings) -> Result<(), StoreError> {
 pub(super) fn open_alone(
     settings: &PostgresSettings,
 ) -> Result<super::sql::postgres::Postgres, StoreError> {
-    let connection = Server::of(settings)?.to_write()?;
+    let connection = Server::of(settings)?.to_migrate()?;
     migrations::bring_up_to_date(&connection)?;
     Ok(connection)
 }
@@ -83,9 +83,20 @@ pub(super) fn examine(
         ..Examined::default()
     };
     if examined.schema > 0 {
+        resealing::refuse_other_key(connection, seal)?;
         backup::look_over((connection, seal), whose, (&mut examined, progress))?;
     }
     Ok(examined)
+}
+
+/// Notes which key it is sealed under, so that whoever has another hears which is meant. What is sealed has said so.
+fn note_key(connection: &Connection, seal: &SealKey) -> Result<(), StoreError> {
+    if meta::seal_key_id(connection)?.as_deref() == Some(seal.id()) {
+        return Ok(());
+    }
+    connection.execute_batch(&format!("BEGIN; {LOCK}"))?;
+    meta::set_seal_key_id(connection, seal.id())?;
+    Ok(connection.execute_batch("COMMIT")?)
 }
 
 /// Handle to the engine; clones share it.
@@ -99,15 +110,18 @@ pub(super) struct Postgres {
 
 impl Postgres {
     /// Connects, and brings the schema up to date; makes it where there is none.
-    pub(super) fn open(settings: &PostgresSettings) -> Result<Self, StoreError> {
-        let server = Server::of(settings)?;
+    pub(super) fn open(settings: &PostgresSettings, seal: &SealKey) -> Result<Self, StoreError> {
+        let server = Server::of(settings)?.of_key(seal);
         // The driver is a runtime of its own, which cannot be in another's thread.
         let opening = {
             let server = server.clone();
+            let seal = seal.clone();
             std::thread::spawn(move || {
-                let connection = server.to_write()?;
+                let connection = server.to_migrate()?;
                 migrations::bring_up_to_date(&connection)?;
                 half_copy::refuse_half(&connection)?;
+                resealing::refuse_other_key(&connection, &seal)?;
+                note_key(&connection, &seal)?;
                 Ok::<_, StoreError>(connection)
             })
         };

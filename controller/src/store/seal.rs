@@ -17,11 +17,17 @@ pub(crate) const KEY_LEN: usize = 32;
 const NONCE_LEN: usize = 12;
 /// What the key of rows is derived from the seal key for.
 const ROW_LABEL: &[u8] = b"postern row v1";
+/// What people tell one seal key from another by is derived for this.
+const ID_LABEL: &[u8] = b"postern seal key id v1";
+/// Bytes of that.
+const ID_LEN: usize = 4;
 
 /// The key under which secrets are sealed in the database.
+#[derive(Clone)]
 pub(crate) struct SealKey {
     cipher: ChaCha20Poly1305,
     rows: RowKey,
+    id: String,
 }
 
 /// The key of what tells rows of ours from those of others (`sqlite/rows.rs`), derived from the seal key.
@@ -49,7 +55,13 @@ impl SealKey {
         Self {
             cipher: ChaCha20Poly1305::new(&Key::from(*key)),
             rows: RowKey::of(key),
+            id: id_of(key),
         }
+    }
+
+    /// What people tell it from others by: it says nothing of the key.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
     }
 
     /// The key of rows.
@@ -90,6 +102,13 @@ impl SealKey {
             .map(Zeroizing::new)
             .map_err(|_| SealError::NotText)
     }
+}
+
+fn id_of(key: &[u8; KEY_LEN]) -> String {
+    let mut id = [0; ID_LEN];
+    // A part of one block of SHA-256 is always there.
+    let _ = Hkdf::<Sha256>::new(None, key).expand(ID_LABEL, &mut id);
+    hex::encode(id)
 }
 
 impl fmt::Debug for SealKey {

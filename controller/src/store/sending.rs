@@ -10,8 +10,9 @@ use super::error::StoreError;
 use super::model::{Examined, LogRow, Resealed, SinkCursor, Whose};
 use super::seal::{KEY_LEN, SealKey};
 use super::snapshot::Snapshot;
+use super::sql::Connection;
 pub(crate) use super::sqlite::schema::SCHEMA;
-use super::sqlite::{backup, connection, resealing, searched, sinks};
+use super::sqlite::{backup, meta, resealing, searched, sinks};
 use super::{Place, Store, authorities, postgres};
 
 /// Records, and how far they are sent on.
@@ -193,19 +194,47 @@ pub(crate) fn rebuild_searches(
     searched::rebuild_all(&Alone::open(place, seal)?, progress)
 }
 
-/// Seals everything in the database at `path` that is sealed under the key `old` under `new`, in one
-/// transaction of which `event` is the record. Nobody else may use the database.
+/// Seals everything in the database that is sealed under the key `old` under `new`, in one transaction of which
+/// `event` is the record; `controller` is the name of this one among several. Nobody else may use the database. Not in
+/// a task.
 pub(crate) fn reseal(
-    path: &Path,
+    place: &Place,
     (old, new): (&[u8; KEY_LEN], &[u8; KEY_LEN]),
-    event: Event,
+    (event, controller): (Event, Option<&str>),
 ) -> Result<Resealed, StoreError> {
-    resealing::reseal(path, (old, new), event)
+    match place {
+        Place::File(path) => resealing::reseal(path, (old, new), event),
+        Place::Postgres(_) => {
+            let database = Alone::open(place, &SealKey::new(old))?;
+            let run_key = meta::run_key(controller);
+            resealing::reseal_shared(&database, (old, new), (event, &run_key))
+        }
+    }
 }
 
-/// Whether the database at `path` says that what is sealed in it was sealed again under this key.
-pub(crate) fn is_sealed_under(path: &Path, key: &SealKey) -> Result<bool, StoreError> {
-    resealing::is_sealed_under(&connection::reading(path)?, key)
+/// Whether the database says that what is sealed in it was sealed again under this key.
+pub(crate) fn is_sealed_under(place: &Place, key: &[u8; KEY_LEN]) -> Result<bool, StoreError> {
+    look(place, key, resealing::is_sealed_under)
+}
+
+/// Whether this is the key of the database.
+pub(crate) fn is_key_of(place: &Place, key: &[u8; KEY_LEN]) -> Result<bool, StoreError> {
+    look(place, key, resealing::is_key_of)
+}
+
+/// Asks a database something of a key that need not be its.
+fn look(
+    place: &Place,
+    key: &[u8; KEY_LEN],
+    ask: fn(&Connection, &SealKey) -> Result<bool, StoreError>,
+) -> Result<bool, StoreError> {
+    let (place, key) = (place.clone(), SealKey::new(key));
+    // The driver of a server is a runtime of its own, which cannot be in another's thread.
+    let asking = std::thread::spawn(move || {
+        let snapshot = Snapshot::begin(&place, &key)?;
+        ask(snapshot.sql(), &key)
+    });
+    asking.join().map_err(|_| StoreError::Panicked)?
 }
 
 /// Refuses a schema that this program does not know.

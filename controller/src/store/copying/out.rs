@@ -9,7 +9,7 @@ use crate::store::Place;
 use crate::store::error::StoreError;
 use crate::store::seal::SealKey;
 use crate::store::snapshot::Snapshot;
-use crate::store::sqlite::{self, backup, meta, schema};
+use crate::store::sqlite::{self, backup, meta, resealing, schema};
 
 /// Copies the database at `from` for the controller of this name into the file `to`, which is not there yet (mode
 /// 0600). Gives the number of its schema. Not in a task.
@@ -24,6 +24,7 @@ pub(crate) fn copy_out(
     if found == 0 || identity(source.sql())?.is_none() {
         return Err(CopyError::NoFleet(from.to_string()));
     }
+    resealing::refuse_other_key(source.sql(), seal)?;
     if found != schema::SCHEMA {
         let newer = StoreError::Newer {
             found,

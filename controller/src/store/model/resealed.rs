@@ -5,4 +5,6 @@
 pub struct Resealed {
     /// Rows of the database.
     pub rows: u64,
+    /// Other controllers over the same database, which need the new key, too.
+    pub others: u64,
 }

@@ -20,8 +20,10 @@ use zeroize::Zeroizing;
 
 use crate::store::error::{EngineError, PostgresMistake, StoreError};
 use crate::store::place::PostgresSettings;
+use crate::store::seal::SealKey;
 use crate::store::sql::Error;
 use crate::store::sql::postgres::{ASKING_MAX, Elsewhere, Later, Postgres, first_of};
+use crate::store::sqlite::meta;
 
 /// To connect, unless the settings say another.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,6 +53,8 @@ pub(super) struct Server {
     password: Option<PathBuf>,
     /// Somebody has taken a connection and said nothing: who is asked first is left to chance.
     was_silent: Arc<AtomicBool>,
+    /// Whoever has another seal key than the database says is not let near it; `None` where that is not asked.
+    key_id: Option<Arc<str>>,
     /// As people read it.
     name: Arc<str>,
 }
@@ -94,18 +98,50 @@ impl Server {
             tls,
             password: settings.password_file.clone(),
             was_silent: Arc::default(),
+            key_id: None,
         })
+    }
+
+    /// The same for a controller with this seal key: no later connection is used after the key was rotated.
+    pub(super) fn of_key(self, seal: &SealKey) -> Self {
+        Self {
+            key_id: Some(seal.id().into()),
+            ..self
+        }
+    }
+
+    /// A connection for whoever brings the schema up to date, and looks at the seal key by itself.
+    pub(super) fn to_migrate(&self) -> Result<Postgres, StoreError> {
+        self.connect(OF_WRITER)
     }
 
     /// A connection for the writer.
     pub(super) fn to_write(&self) -> Result<Postgres, StoreError> {
-        self.connect(OF_WRITER)
+        let connection = self.connect(OF_WRITER)?;
+        self.check_key(&connection)?;
+        Ok(connection)
     }
 
     /// A connection for a reader whose statements take so long at most; 0 for as long as they take.
     pub(super) fn to_read(&self, statement_max: Duration) -> Result<Postgres, StoreError> {
         let most = statement_max.as_millis();
-        self.connect(&format!("{OF_READERS} SET statement_timeout = {most};"))
+        let connection = self.connect(&format!("{OF_READERS} SET statement_timeout = {most};"))?;
+        self.check_key(&connection)?;
+        Ok(connection)
+    }
+
+    /// A rotation of the seal key needs every connection closed, so each new one asks whether there was one.
+    fn check_key(&self, connection: &Postgres) -> Result<(), StoreError> {
+        let Some(here) = &self.key_id else {
+            return Ok(());
+        };
+        match meta::seal_key_id(connection)? {
+            Some(known) if known != **here => Err(StoreError::OtherSealKey {
+                known: Some(known),
+                here: here.to_string(),
+            }),
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn connect(&self, of_kind: &str) -> Result<Postgres, StoreError> {

@@ -9,7 +9,7 @@ use crate::store::sqlite::migrations as of_sqlite;
 /// Tests of what is SQLite's alone.
 const OF_SQLITE: [&str; 9] = [
     "a_policys_text_is_not_in_the_files_of_the_store",
-    // `seal-key rotate` knows files only.
+    // A rotation wants to be alone.
     "a_pass_that_was_given_before_the_seal_key_was_rotated_is_ours_for_many_rotations",
     // Whoever has the file changes it behind the controller's back.
     "nothing_of_what_retention_has_emptied_is_found_by_anything",
@@ -137,7 +137,8 @@ fn a_controller_is_made_and_serves_over_postgresql_and_another_fleet_is_left_alo
 fn a_write_undoes_itself_alone_whatever_it_makes_of_a_statement_that_failed() {
     let trial = Trial::start(FAST);
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let engine = super::Postgres::open(&trial.settings("postgres")).unwrap();
+    let engine =
+        super::Postgres::open(&trial.settings("postgres"), &super::SealKey::new(&[7; 32])).unwrap();
     let write = |numbers: &'static [i64], is_told: bool| {
         let engine = engine.clone();
         runtime.spawn(async move {
@@ -186,7 +187,9 @@ fn a_server_that_is_not_there_is_named() {
         ca_file: None,
     };
 
-    let error = super::Postgres::open(&settings).unwrap_err().to_string();
+    let error = super::Postgres::open(&settings, &super::SealKey::new(&[7; 32]))
+        .unwrap_err()
+        .to_string();
 
     let socket = format!("{}/.s.PGSQL.5433", dir.path().display());
     assert_eq!(error, format!("the database cannot be reached at {socket}"));

@@ -261,6 +261,12 @@ pub(crate) fn copy(from: &Path, to: &Path) -> bool {
     true
 }
 
+/// Runs statements in a database. Not in a task.
+pub(crate) fn sql_at(settings: &PostgresSettings, sql: &str) {
+    let mut client = postgres::Client::connect(&settings.url, postgres::NoTls).unwrap();
+    client.batch_execute(sql).unwrap();
+}
+
 /// Runs statements as somebody who has the password does, in what stands for a directory; how many rows the
 /// last has changed.
 pub(crate) fn edit(dir: &Path, sql: &str) -> Option<u64> {

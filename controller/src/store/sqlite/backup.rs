@@ -119,14 +119,10 @@ pub(in crate::store) fn look_over(
         Ok(shared) => {
             examined.shared_authorities = shared.map(|it| it.states.clone()).unwrap_or_default();
         }
-        // What all controllers have is sealed under the key of all.
-        Err(StoreError::Seal(_)) if !connection.proves_rows() => {
-            examined.is_of_another_key = true;
-        }
         Err(StoreError::Seal(_)) => {}
         Err(error) => return Err(error),
     }
-    examined.is_of_another_key |= rows::are_of_another_key(connection)?;
+    examined.is_of_another_key = rows::are_of_another_key(connection)?;
     if !examined.is_of_another_key {
         examined.unserved = served::look(connection, seal)?;
     }

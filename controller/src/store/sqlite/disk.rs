@@ -121,6 +121,7 @@ pub(super) fn named(error: StoreError, path: &Path) -> StoreError {
         | StoreError::Postgres(_)
         | StoreError::HalfCopied
         | StoreError::InUse(_)
+        | StoreError::OtherSealKey { .. }
         | StoreError::Closed
         | StoreError::Panicked
         | StoreError::Damaged { .. }

@@ -23,6 +23,7 @@ const CLAIM_EPOCH: &str = "claim_epoch";
 const SET_BACK: &str = "set_back";
 const THINNED_AFTER: [&str; 2] = ["thinned_hourly_after", "thinned_daily_after"];
 const SEAL_PROOF: &str = "seal_proof";
+const SEAL_KEY_ID: &str = "seal_key_id";
 const RETIRED_SEAL_KEYS: &str = "retired_seal_keys";
 const RETENTION_STEP: &str = "retention_step";
 const RETAINED_AFTER: [&str; 2] = ["retained_after", "retained_noise_after"];
@@ -285,6 +286,11 @@ pub(in crate::store) fn shared_authority(
     value(connection, SHARED_AUTHORITY)
 }
 
+/// What only several controllers need, and a file has none.
+pub(in crate::store) fn forget_shared_authority(connection: &Connection) -> Result<(), StoreError> {
+    remove(connection, SHARED_AUTHORITY)
+}
+
 pub(in crate::store) fn set_shared_authority(
     connection: &Connection,
     sealed: &[u8],
@@ -337,6 +343,26 @@ pub(super) fn seal_proof(connection: &Connection) -> Result<Option<Vec<u8>>, Sto
 
 pub(super) fn set_seal_proof(connection: &Connection, sealed: &[u8]) -> Result<(), StoreError> {
     set(connection, SEAL_PROOF, sealed)
+}
+
+/// What people tell the key by under which the database is sealed; `None` where nobody has noted it.
+pub(in crate::store) fn seal_key_id(connection: &Connection) -> Result<Option<String>, StoreError> {
+    value(connection, SEAL_KEY_ID)
+}
+
+pub(in crate::store) fn set_seal_key_id(
+    connection: &Connection,
+    id: &str,
+) -> Result<(), StoreError> {
+    set(connection, SEAL_KEY_ID, id)
+}
+
+/// How many controllers beside the one whose runs are kept under `key` have ever had a run.
+pub(super) fn other_runs(connection: &Connection, key: &str) -> Result<u64, StoreError> {
+    let others: i64 = connection
+        .prepare_cached("SELECT count(*) FROM meta WHERE key LIKE ?1 AND key <> ?2")?
+        .query_row([format!("{RUN_OF}%"), key.to_owned()], |row| row.get(0))?;
+    Ok(others.cast_unsigned())
 }
 
 /// The keys of before, sealed.

@@ -5,10 +5,12 @@ use rusqlite::TransactionBehavior;
 use zeroize::Zeroizing;
 
 use super::{checkpoints, connection, events, meta, policies, rows, schema};
+use crate::store::alone::Alone;
+use crate::store::authorities;
 use crate::store::error::StoreError;
 use crate::store::model::Resealed;
 use crate::store::seal::{KEY_LEN, SealKey};
-use crate::store::sql::{Connection, params};
+use crate::store::sql::{Connection, Dialect, params};
 
 /// Keys of before that are kept: under them lie passes that hosts still have.
 const RETIRED_MAX: usize = 8;
@@ -48,6 +50,53 @@ pub(in crate::store) fn is_sealed_under(
 ) -> Result<bool, StoreError> {
     let proof = meta::seal_proof(connection)?;
     Ok(proof.is_some_and(|proof| key.open(PROOF, &proof).is_ok()))
+}
+
+/// Whether this is the key of a database: what is sealed says so, or, of one in which nothing is, the rows.
+pub(in crate::store) fn is_key_of(
+    connection: &Connection,
+    key: &SealKey,
+) -> Result<bool, StoreError> {
+    match authorities::shared(connection, key) {
+        Ok(Some(_)) => return Ok(true),
+        Err(StoreError::Seal(_)) if connection.dialect() == Dialect::Postgres => return Ok(false),
+        // Of before it was a file, and in no use there.
+        Ok(None) | Err(StoreError::Seal(_)) => {}
+        Err(error) => return Err(error),
+    }
+    if let Some(proof) = meta::seal_proof(connection)? {
+        return Ok(key.open(PROOF, &proof).is_ok());
+    }
+    Ok(!rows::are_of_another_key(connection)?)
+}
+
+/// Refuses a database that is sealed under another key.
+pub(in crate::store) fn refuse_other_key(
+    connection: &Connection,
+    key: &SealKey,
+) -> Result<(), StoreError> {
+    if is_key_of(connection, key)? {
+        return Ok(());
+    }
+    Err(StoreError::OtherSealKey {
+        known: meta::seal_key_id(connection)?.filter(|known| known != key.id()),
+        here: key.id().to_owned(),
+    })
+}
+
+/// Seals all under `new` in a database that several controllers may have, of which `run_key` has this one's runs. What
+/// stood there under `old` goes with the server's next vacuum.
+pub(in crate::store) fn reseal_shared(
+    database: &Alone,
+    keys: (&[u8; KEY_LEN], &[u8; KEY_LEN]),
+    (event, run_key): (Event, &str),
+) -> Result<Resealed, StoreError> {
+    database.within(|connection| {
+        refuse_other_key(connection, &SealKey::new(keys.0))?;
+        let resealed = reseal_all(connection, keys, event)?;
+        let others = meta::other_runs(connection, run_key)?;
+        Ok(Resealed { others, ..resealed })
+    })
 }
 
 /// Seals all under `new`. What stood there under `old` is overwritten on the disk; `event` says that it
@@ -105,6 +154,9 @@ fn reseal_all(
             count += 1;
         }
     }
+    if authorities::reseal(connection, (&old, &new))? {
+        count += 1;
+    }
     let mut keys = vec![Zeroizing::new(*old_key)];
     keys.extend(retired(connection, &old)?);
     keys.truncate(RETIRED_MAX);
@@ -116,9 +168,13 @@ fn reseal_all(
     });
     meta::set_retired_seal_keys(connection, &new.seal(RETIRED, &text)?)?;
     meta::set_seal_proof(connection, &new.seal(PROOF, PROOF)?)?;
+    meta::set_seal_key_id(connection, new.id())?;
     event.reason = format!("the seal key was rotated: {count} rows are sealed under the new one");
     events::append_own(connection, event)?;
-    Ok(Resealed { rows: count })
+    Ok(Resealed {
+        rows: count,
+        others: 0,
+    })
 }
 
 /// Keys under which passes were sealed before, the newest first.

@@ -292,7 +292,8 @@ async fn a_pass_that_was_given_before_the_seal_key_was_rotated_is_ours_for_many_
     store.close().await;
     for next in 8..11 {
         let event = event(EventKind::Operator, "");
-        super::super::reseal(&path, (&[next - 1; 32], &[next; 32]), event).unwrap();
+        let place = path.clone().into();
+        super::super::reseal(&place, (&[next - 1; 32], &[next; 32]), (event, None)).unwrap();
     }
 
     let store = Store::open(&fixture::place(dir.path()).0, SealKey::new(&[10; 32])).unwrap();
