@@ -35,12 +35,14 @@ impl Follower {
         let (reload, settled) = match self.followed {
             Some(Followed { looked, .. }) if newest <= looked => return Ok(()),
             Some(Followed { looked, settled }) => {
-                let kinds = context.store.newest_of_kinds(looked, newest).await?;
-                let reload = |kind| Reload::after([kind]) != Reload::default();
-                let last = kinds.iter().filter(|(kind, _)| reload(*kind));
-                let last = last.map(|(_, id)| *id).max();
-                let kinds = kinds.iter().map(|(kind, _)| *kind);
-                (Reload::after(kinds), last.unwrap_or(settled))
+                let mut kinds = context.store.newest_of_kinds(looked, newest).await?;
+                kinds.retain(|of| Reload::after([of.kind]) != Reload::default());
+                let last = kinds.iter().map(|of| of.newest).max().unwrap_or(settled);
+                if kinds.iter().map(|of| of.count).sum::<u64>() > 1 {
+                    // A text may have been another meanwhile, and be what it was.
+                    context.sessions.others().want_all(last);
+                }
+                (Reload::after(kinds.iter().map(|of| of.kind)), last)
             }
             None if context.store.is_shared() => {
                 let kinds = Reload::of_no_consequence();

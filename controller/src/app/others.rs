@@ -142,11 +142,14 @@ impl Among {
             };
             let said = self.said.get(&member.id);
             let is_here = context.sessions.is_connected(name);
+            let before = said.map_or(0, |said| said.heard);
+            // Since it said so last, nothing else may have been wanted of it.
+            let is_asked = before == 0 || before < context.sessions.others().wanted(name);
             let has_heard = is_here && members::has_acknowledged_here(context, &member);
-            let heard = if has_heard {
+            let heard = if is_asked && has_heard {
                 settled
             } else {
-                said.map_or(0, |said| said.heard)
+                before
             };
             let is = HostSaid {
                 member: member.id,

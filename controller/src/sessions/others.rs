@@ -105,17 +105,36 @@ impl Others {
     pub(crate) fn want(&self, hosts: &[&str], record: u64) {
         let mut state = self.0.write();
         for host in hosts {
-            let since = state.wanted.entry((*host).to_owned()).or_default();
+            let before = state.wanted_before;
+            let since = state.wanted.entry((*host).to_owned()).or_insert(before);
             *since = (*since).max(record);
         }
+    }
+
+    /// The same of every host: of what was changed several times at once, only the last is seen here.
+    pub(crate) fn want_all(&self, record: u64) {
+        let mut state = self.0.write();
+        state.wanted.clear();
+        state.wanted_before = state.wanted_before.max(record);
+    }
+
+    /// Since which record what this host should have is wanted.
+    pub(crate) fn wanted(&self, name: &str) -> u64 {
+        let state = self.0.read();
+        state
+            .wanted
+            .get(name)
+            .copied()
+            .unwrap_or(state.wanted_before)
     }
 
     /// Whether a host has said at another controller that it enforces what it should.
     pub(crate) fn has_heard(&self, member: u64, name: &str) -> bool {
         let state = self.0.read();
-        let wanted = state.wanted.get(name).unwrap_or(&state.wanted_before);
         let heard = state.hosts.get(&member).map_or(0, |at| at.heard);
-        state.followed.is_some() && heard > 0 && heard >= *wanted
+        let is_known = state.followed.is_some() && heard > 0;
+        drop(state);
+        is_known && heard >= self.wanted(name)
     }
 }
 

@@ -7,7 +7,7 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::alone::Alone;
 use super::error::StoreError;
-use super::model::{Examined, LogRow, Resealed, SinkCursor, Whose};
+use super::model::{Examined, LogRow, OfKind, Resealed, SinkCursor, Whose};
 use super::seal::{KEY_LEN, SealKey};
 use super::snapshot::Snapshot;
 use super::sql::Connection;
@@ -109,12 +109,12 @@ impl Store {
         self.engine.commits()
     }
 
-    /// The newest record of each kind after record `from`, up to `to`; by the number of the kind in the contract.
+    /// What there is of each kind after record `from`, up to `to`.
     pub(crate) async fn newest_of_kinds(
         &self,
         from: u64,
         to: u64,
-    ) -> Result<Vec<(i32, u64)>, StoreError> {
+    ) -> Result<Vec<OfKind>, StoreError> {
         self.engine
             .read(move |connection| sinks::newest_of_kinds(connection, from, to))
             .await

@@ -283,3 +283,52 @@ fn what_is_applied_locked_or_rotated_at_one_of_two_controllers_holds_at_the_othe
         Ok(())
     });
 }
+
+#[test]
+fn after_a_compromise_at_one_controller_a_host_at_the_other_goes_on_by_what_it_was_told_and_who_was_away_is_named()
+ {
+    in_lab(|lab| {
+        let server = Postgres::start()?;
+        let (first, second, operator) = two(lab, &server)?;
+        let web = lab.node("web-1", 11)?;
+        let mut host = Agent::joined(&web, &second.token("host", "web-1", &["role=web"])?)?;
+        let mut away = Agent::joined(
+            &lab.node("web-2", 12)?,
+            &second.token("host", "web-2", &["role=web"])?,
+        )?;
+        operator.apply(POLICY, "the first")?.ok()?;
+        operator.hosts_in_sync(2)?;
+        away.kill()?;
+        let follows = |what: &str| {
+            wait::until(what, wait::SOON, || {
+                Ok(authority(&second)? == authority(&first)?)
+            })
+        };
+
+        first.run(&["ca", "rotate"])?;
+        follows("the other to follow")?;
+        // It is told when it comes.
+        host.kill()?;
+        host.start_again()?;
+        wait::until("the host to know the next authority", wait::SOON, || {
+            let status = first.run(&["ca", "status"])?;
+            Ok(!status.stdout.contains("web-1"))
+        })?;
+        let rotated = first.run(&["ca", "rotate", "--compromised"])?;
+        let said = format!("{}{}", rotated.stdout, rotated.stderr);
+        ensure!(said.contains("web-2") && !said.contains("web-1"), "{said}");
+        follows("the other to follow the compromise")?;
+
+        // What is open by a certificate of the one that leaked ends, and is begun again by another.
+        host.wait_for("an authority that counts no more")?;
+        let at = format!("{}:{CONTROLLER_PORT}", second.node.v4);
+        wait::until("a session at the other again", SOON, || {
+            Ok(connected(&host)?.as_ref() == Some(&at))
+        })?;
+        // Whoever was not told believes neither of them.
+        away.start_again()?;
+        away.wait_for("controller")?;
+        ensure!(connected(&away)?.is_none(), "it believes one");
+        same("still there", &connected(&host)?.as_ref(), &Some(&at))
+    });
+}

@@ -233,6 +233,27 @@ async fn when_nothing_happens_a_controller_writes_that_it_lives_and_nothing_else
 }
 
 #[tokio::test]
+async fn a_change_that_concerns_no_host_is_said_of_none() {
+    let server = Server::start();
+    let (a, mut b) = two(&server).await;
+    a.fleet.apply(0, SHARED).await.unwrap();
+    b.turn(NOW).await;
+    let session = ("web-1", &b.subscribe("web-1"));
+    b.acknowledge(session).await;
+    b.turn(NOW).await;
+    let before = b.turn(NOW).await;
+
+    a.fleet.token(Role::User, "bob").await;
+    b.turn(NOW).await;
+    b.acknowledge(session).await;
+    b.turn(NOW).await;
+    let after = b.turn(NOW).await;
+
+    assert!(after.record > before.record);
+    assert_eq!(after.hosts, before.hosts);
+}
+
+#[tokio::test]
 async fn of_a_host_with_sessions_at_two_controllers_the_newest_goes_on() {
     let server = Server::start();
     let (mut a, mut b) = two(&server).await;

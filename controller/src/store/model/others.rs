@@ -13,6 +13,16 @@ pub(crate) struct Look {
     pub(crate) controllers: Vec<(u64, u64)>,
 }
 
+/// Records of one kind.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct OfKind {
+    /// By its number in the contract.
+    pub(crate) kind: i32,
+    /// The newest of them.
+    pub(crate) newest: u64,
+    pub(crate) count: u64,
+}
+
 /// Where a host is, as a controller has said it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct HostAt {

@@ -5,7 +5,7 @@ use fleet::EventRecord;
 use super::events;
 use super::number::signed;
 use crate::store::error::StoreError;
-use crate::store::model::{LogRow, SinkCursor};
+use crate::store::model::{LogRow, OfKind, SinkCursor};
 use crate::store::sql::{Connection, OptionalExtension as _, params};
 
 /// See `Store::sink`. A sink that is not there yet begins after `begin`, or after the newest record.
@@ -186,17 +186,21 @@ pub(in crate::store) fn kinds_between(
     Ok(rows?)
 }
 
-/// The newest record of each kind after `from`, up to `to`.
+/// What there is of each kind after `from`, up to `to`.
 pub(in crate::store) fn newest_of_kinds(
     connection: &Connection,
     from: u64,
     to: u64,
-) -> Result<Vec<(i32, u64)>, StoreError> {
+) -> Result<Vec<OfKind>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT kind, max(id) FROM events WHERE id > ?1 AND id <= ?2 GROUP BY kind",
+        "SELECT kind, max(id), count(*) FROM events WHERE id > ?1 AND id <= ?2 GROUP BY kind",
     )?;
     let rows = statement.query_map(params![signed(from), signed(to)], |row| {
-        Ok((row.get(0)?, row.get(1)?))
+        Ok(OfKind {
+            kind: row.get(0)?,
+            newest: row.get(1)?,
+            count: row.get(2)?,
+        })
     })?;
     let rows: Result<Vec<_>, _> = rows.collect();
     Ok(rows?)
