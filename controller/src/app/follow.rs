@@ -40,7 +40,7 @@ impl Follower {
                 let last = kinds.iter().map(|of| of.newest).max().unwrap_or(settled);
                 if kinds.iter().map(|of| of.count).sum::<u64>() > 1 {
                     // A text may have been another meanwhile, and be what it was.
-                    context.sessions.others().want_all(last);
+                    context.sessions.others().ask_all(last);
                 }
                 (Reload::after(kinds.iter().map(|of| of.kind)), last)
             }

@@ -70,6 +70,7 @@ impl Among {
     ) -> Result<(), Error> {
         let myself = self.be_there(context, steady_ms).await?;
         self.say(context, &myself).await?;
+        self.greet(context, &look.controllers);
         let dead = self.lives.hear(&look.controllers, steady_ms);
         let alive = self.lives.alive(steady_ms);
         context.sessions.others().set_alive(alive);
@@ -109,6 +110,17 @@ impl Among {
         Ok(myself)
     }
 
+    /// Whoever is new knows nothing of what hosts have heard: what was said of them is about what was wanted before.
+    fn greet(&self, context: &Context, said: &[(u64, u64)]) {
+        let others = context.sessions.others();
+        let is_new = |(id, _): &(u64, u64)| !self.lives.0.contains_key(id);
+        if let Some(followed) = others.followed()
+            && said.iter().any(is_new)
+        {
+            others.ask_all(followed.settled);
+        }
+    }
+
     async fn say(&mut self, context: &Context, myself: &Myself) -> Result<(), Error> {
         let Some(followed) = context.sessions.others().followed() else {
             return Ok(());
@@ -144,7 +156,7 @@ impl Among {
             let is_here = context.sessions.is_connected(name);
             let before = said.map_or(0, |said| said.heard);
             // Since it said so last, nothing else may have been wanted of it.
-            let is_asked = before == 0 || before < context.sessions.others().wanted(name);
+            let is_asked = context.sessions.others().is_asked(name, before);
             let has_heard = is_here && members::has_acknowledged_here(context, &member);
             let heard = if is_asked && has_heard {
                 settled

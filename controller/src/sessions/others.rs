@@ -28,6 +28,8 @@ struct State {
     wanted: HashMap<String, u64>,
     /// The same of hosts of which nothing was noted: since this controller follows.
     wanted_before: u64,
+    /// Up to this record, every host of ours is asked.
+    asked_of_all: u64,
 }
 
 /// How far this controller has followed the log.
@@ -111,30 +113,33 @@ impl Others {
         }
     }
 
-    /// The same of every host: of what was changed several times at once, only the last is seen here.
-    pub(crate) fn want_all(&self, record: u64) {
+    /// Every host of ours is to be asked whether it enforces what is wanted at this record: somebody else may want
+    /// something of it of which nothing is known here.
+    pub(crate) fn ask_all(&self, record: u64) {
         let mut state = self.0.write();
-        state.wanted.clear();
-        state.wanted_before = state.wanted_before.max(record);
+        state.asked_of_all = state.asked_of_all.max(record);
     }
 
-    /// Since which record what this host should have is wanted.
-    pub(crate) fn wanted(&self, name: &str) -> u64 {
+    /// Whether others have to hear of a host of ours that is as far as this record.
+    pub(crate) fn is_asked(&self, name: &str, heard: u64) -> bool {
         let state = self.0.read();
-        state
-            .wanted
-            .get(name)
-            .copied()
-            .unwrap_or(state.wanted_before)
+        heard == 0 || heard < state.wanted(name).max(state.asked_of_all)
     }
 
     /// Whether a host has said at another controller that it enforces what it should.
     pub(crate) fn has_heard(&self, member: u64, name: &str) -> bool {
         let state = self.0.read();
         let heard = state.hosts.get(&member).map_or(0, |at| at.heard);
-        let is_known = state.followed.is_some() && heard > 0;
-        drop(state);
-        is_known && heard >= self.wanted(name)
+        state.followed.is_some() && heard > 0 && heard >= state.wanted(name)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn wanted(&self, name: &str) -> u64 {
+        let wanted = self.wanted.get(name).copied();
+        wanted.unwrap_or(self.wanted_before)
     }
 }
 

@@ -254,6 +254,35 @@ async fn a_change_that_concerns_no_host_is_said_of_none() {
 }
 
 #[tokio::test]
+async fn a_controller_that_comes_hears_within_a_sign_of_life_what_hosts_of_others_enforce() {
+    let server = Server::start();
+    let (a, mut b) = two(&server).await;
+    a.fleet.join(Role::User, "alice").await;
+    a.fleet.apply(0, POLICY).await.unwrap();
+    b.turn(NOW).await;
+    let session = ("web-1", &b.subscribe("web-1"));
+    b.acknowledge(session).await;
+    b.turn(NOW).await;
+    // Something that concerns no host, of which nothing is said.
+    a.fleet.token(Role::User, "bob").await;
+    b.turn(NOW).await;
+
+    let mut anew = Controller::over(&server, "a").await;
+    let heard = |anew: &Controller| {
+        let host = anew.member("web-1");
+        let others = anew.fleet.context.sessions.others();
+        others.has_heard(host.id, &host.name)
+    };
+    anew.turn(NOW).await;
+    assert!(!heard(&anew));
+    b.turn(NOW).await;
+    b.acknowledge(session).await;
+    b.turn(NOW).await;
+    anew.turn(NOW).await;
+    assert!(heard(&anew));
+}
+
+#[tokio::test]
 async fn of_a_host_with_sessions_at_two_controllers_the_newest_goes_on() {
     let server = Server::start();
     let (mut a, mut b) = two(&server).await;
