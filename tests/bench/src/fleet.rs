@@ -34,6 +34,9 @@ const SYNC_LIMIT: Duration = Duration::from_secs(20);
 const JOIN_LIMIT: Duration = Duration::from_secs(120);
 const JOIN_PAUSE: Duration = Duration::from_secs(1);
 
+/// Until what is done at one controller is in force at all.
+const HEARD_WITHIN: Duration = Duration::from_secs(3);
+
 /// What a fleet is served by.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Shape {
@@ -117,7 +120,7 @@ impl Company {
                 .enable_all()
                 .build()?)
         })?;
-        let members = node.dir.join(format!("members-{}", controller.node.name));
+        let members = members_dir(&controller.node);
         std::fs::create_dir_all(&members)?;
         let token: Token = controller.first_token.parse().context("first token")?;
         let dir = members.join("operator");
@@ -141,6 +144,13 @@ impl Company {
     /// Where they are reached.
     pub(crate) fn addresses(&self) -> Vec<String> {
         self.controllers().map(address).collect()
+    }
+
+    /// Waits until what was done at one controller is in force at all.
+    pub(crate) async fn heard_by_all(&self) {
+        if !self.others.is_empty() {
+            tokio::time::sleep(HEARD_WITHIN).await;
+        }
     }
 
     /// What the operator is.
@@ -310,6 +320,22 @@ fn is_to_wait(error: &JoinError) -> bool {
         return false;
     };
     *code == Code::ResourceExhausted
+}
+
+/// Where members are kept: in memory, because they are the same machine here and would each wait for its disk.
+fn members_dir(node: &Node) -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        memory.join(format!("postern-bench-{}", node.namespace))
+    } else {
+        node.dir.join("members")
+    }
+}
+
+impl Drop for Company {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.members);
+    }
 }
 
 fn address(controller: &Controller) -> String {

@@ -78,6 +78,7 @@ pub(crate) async fn stored(company: &Company, time: Duration) -> anyhow::Result<
     let count = HOSTS * addresses.len();
     let names = (0..count).map(|number| format!("pusher-{number:02}"));
     let members = operator.members(Role::Host, names.collect()).await?;
+    company.heard_by_all().await;
     let mut clients = Vec::with_capacity(count);
     for (member, address) in members.iter().zip(addresses.iter().cycle()) {
         clients.push(AgentClient::new(member.channel_to(address).await?));

@@ -161,6 +161,11 @@ fn rate(
 
 /// How many claims the controllers answer in a second, of some hosts at each of them, and how long one takes.
 pub(crate) async fn answered(company: &Company, time: Duration) -> anyhow::Result<(Sample, f64)> {
+    let keyring = Keyring::new(1, 30);
+    let mut operator = company.operator().await?;
+    operator
+        .apply(&keyring.access_conf("HOSTS ANY\n"), 0)
+        .await?;
     let channels = siblings(company).await?;
     let lanes = AT_ONCE * company.addresses().len();
     let all_out = Load {
@@ -169,7 +174,7 @@ pub(crate) async fn answered(company: &Company, time: Duration) -> anyhow::Resul
         every: None,
         time,
     };
-    load(&channels, Keyring::new(1, 30).keys(0)?.domain(), all_out).await
+    load(&channels, keyring.keys(0)?.domain(), all_out).await
 }
 
 /// Hosts at each controller with a connection each that hear of their siblings' claims, as agents do.
@@ -179,6 +184,7 @@ async fn siblings(company: &Company) -> anyhow::Result<Vec<Channel>> {
     let count = HOSTS * addresses.len();
     let names = (0..count).map(|number| format!("sibling-{number:02}"));
     let members = operator.members(Role::Host, names.collect()).await?;
+    company.heard_by_all().await;
     let mut channels = Vec::with_capacity(count);
     for (member, address) in members.iter().zip(addresses.iter().cycle()) {
         channels.push(listening(member, address).await?);

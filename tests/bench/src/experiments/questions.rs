@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 
 use super::audit_log::HOST;
 use crate::clock;
-use crate::fleet::Company;
+use crate::fleet::{Company, Operator};
 use crate::report::{Report, Row};
 use crate::servers::Server;
 use crate::stats::{Sample, ms};
@@ -25,7 +25,7 @@ const PAGE: u32 = 100;
 const INDEXED_LIMIT: Duration = Duration::from_secs(1_800);
 /// Questions at once that look through a third of the log each.
 const WIDE: usize = 8;
-/// How often the hosts are listed beside them, and without.
+/// How often the hosts are listed and a policy is applied beside them, and without.
 const LISTED: usize = 40;
 
 /// One thing that can be asked for, by its name.
@@ -182,11 +182,15 @@ async fn wait_for_index(client: &mut AuditClient<Channel>) -> anyhow::Result<()>
     Ok(())
 }
 
-/// How long `host list` takes while nobody asks, and beside wide questions.
+/// How long `host list` and `policy apply` take while nobody asks, and beside wide questions.
 fn beside(company: &Company, report: &mut Report) -> anyhow::Result<()> {
     let (idle, busy) = company.run(async {
-        let mut operator = OperatorClient::new(company.channel().await?);
-        let idle = listings(&mut operator).await?;
+        let mut lister = OperatorClient::new(company.channel().await?);
+        let mut applier = Applier {
+            operator: company.operator().await?,
+            generation: 0,
+        };
+        let idle = (listings(&mut lister).await?, applier.times().await?);
         let mut wide = JoinSet::new();
         for _ in 0..WIDE {
             let mut client = AuditClient::new(company.channel().await?);
@@ -206,26 +210,53 @@ fn beside(company: &Company, report: &mut Report) -> anyhow::Result<()> {
             });
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let busy = listings(&mut operator).await?;
+        let busy = (listings(&mut lister).await?, applier.times().await?);
         wide.shutdown().await;
         anyhow::Ok((idle, busy))
     })?;
-    let (idle, busy) = (Sample::new(idle), Sample::new(busy));
-    report.add(Row {
-        experiment: "E11",
-        case: format!("host list beside {WIDE} wide questions"),
-        server: Server::Postern,
-        measure: "p50_ms",
-        value: busy.p50_ms(),
-        text: format!(
-            "{} (p95 {}), idle {} (p95 {})",
-            ms(busy.p50_ms()),
-            ms(busy.p95_ms()),
-            ms(idle.p50_ms()),
-            ms(idle.p95_ms()),
-        ),
-        goal: "<= twice idle",
-    })
+    for (what, idle, busy) in [
+        ("host list", idle.0, busy.0),
+        ("policy apply", idle.1, busy.1),
+    ] {
+        let (idle, busy) = (Sample::new(idle), Sample::new(busy));
+        report.add(Row {
+            experiment: "E11",
+            case: format!("{what} beside {WIDE} wide questions"),
+            server: Server::Postern,
+            measure: "p50_ms",
+            value: busy.p50_ms(),
+            text: format!(
+                "{} (p95 {}), idle {} (p95 {})",
+                ms(busy.p50_ms()),
+                ms(busy.p95_ms()),
+                ms(idle.p50_ms()),
+                ms(idle.p95_ms()),
+            ),
+            goal: "<= twice idle",
+        })?;
+    }
+    Ok(())
+}
+
+/// Applies one policy after the other.
+struct Applier {
+    operator: Operator,
+    generation: u64,
+}
+
+impl Applier {
+    async fn times(&mut self) -> anyhow::Result<Vec<Duration>> {
+        let mut times = Vec::with_capacity(LISTED);
+        for _ in 0..LISTED {
+            let port = 2_000 + self.generation;
+            let text = format!("NAME one\nHOSTS ANY\nSOURCE ANY\nOPEN_PORTS tcp/{port}\n");
+            let start = clock::now();
+            (self.generation, _) = self.operator.apply(&text, self.generation).await?;
+            times.push(start.elapsed());
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        Ok(times)
+    }
 }
 
 async fn listings(operator: &mut OperatorClient<Channel>) -> anyhow::Result<Vec<Duration>> {

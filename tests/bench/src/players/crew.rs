@@ -106,8 +106,7 @@ async fn join(part: &Part, tally: &Tally) -> anyhow::Result<Vec<Membership>> {
         if joining.len() >= AT_ONCE {
             members.push(joined(joining.join_next().await)?);
         }
-        let operator = operator.clone();
-        joining.spawn(operator.passing_host(format!("host-{number:06}")));
+        joining.spawn(operator.clone().passing_host(format!("host-{number:06}")));
     }
     while !joining.is_empty() {
         members.push(joined(joining.join_next().await)?);
