@@ -105,13 +105,17 @@ impl<'c> Log<'c> {
             acknowledged_chain: journal.chain.to_vec(),
             ..Pushed::default()
         };
+        let stored = self.stored(&journal, records)?;
         for record in records {
             let arrival = Arrival {
                 host,
                 record,
                 now_ms,
             };
-            journal = if journal.is_continued_by(record) {
+            let is_here = journal.id == begun && stored.get(&record.seq) == Some(&record.chain);
+            journal = if is_here {
+                journal
+            } else if journal.is_continued_by(record) {
                 self.append(journal, arrival, &mut pushed)?
             } else {
                 self.place(journal, arrival, &mut pushed)?
@@ -176,6 +180,21 @@ impl<'c> Log<'c> {
             return Ok(journal.clone());
         }
         journals::find_or_make(self.connection, (host, epoch), member)
+    }
+
+    /// Chain values of what is stored of a journal, when it is pushed again: of as many records as come.
+    fn stored(
+        &mut self,
+        journal: &Journal,
+        records: &[EventRecord],
+    ) -> Result<HashMap<u64, Vec<u8>>, StoreError> {
+        let first = records.first().map_or(u64::MAX, |first| first.seq);
+        if first > journal.last_seq {
+            return Ok(HashMap::new());
+        }
+        self.write()?;
+        let end = first.saturating_add(records.len() as u64);
+        journals::chains(self.connection, journal, first..end)
     }
 
     /// Stores a record that is not the next of its journal, and gives the end of the one that it is in.

@@ -5,6 +5,7 @@
 //! the first up to where the two part.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use fleet::event::{Continuity, EventRecord};
 
@@ -277,6 +278,22 @@ fn by_name() -> String {
         "SELECT {COLUMNS} FROM event_hosts h JOIN journals j ON j.host = h.id
          WHERE h.name = ?1 AND j.epoch = ?2"
     )
+}
+
+/// The chain values of events of a journal, by their numbers; not of what it shares with another.
+pub(super) fn chains(
+    connection: &Connection,
+    journal: &Journal,
+    numbers: Range<u64>,
+) -> Result<HashMap<u64, Vec<u8>>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT seq, chain FROM events WHERE journal = ?1 AND seq >= ?2 AND seq < ?3",
+    )?;
+    let (first, end) = (signed(numbers.start), signed(numbers.end));
+    let chains = statement.query_map(params![journal.id, first, end], |row| {
+        Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?))
+    })?;
+    Ok(chains.collect::<Result<_, _>>()?)
 }
 
 /// The newest journal that a member began and that it was not told to end.
