@@ -48,6 +48,7 @@ mod sql;
 mod sqlite;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use fleet::{Event, EventKind, EventRecord, Role};
@@ -70,7 +71,7 @@ pub(crate) use self::sending::{
     SCHEMA, bytes_at_server, copy, examine, is_key_of, is_known, is_sealed_under, knows,
     rebuild_searches, reseal,
 };
-use self::sqlite::{alarms, claims, host_edits, hosts, members, meta, policies, sessions};
+use self::sqlite::{alarms, claims, host_edits, hosts, members, meta, policies, rows, sessions};
 
 /// Handle to the store; clones share it.
 #[derive(Clone, Debug)]
@@ -86,8 +87,18 @@ pub(crate) struct Store {
 impl Store {
     /// Opens the database and brings its schema up to date; makes it when there is none.
     pub(crate) fn open(place: &Place, seal: SealKey) -> Result<Self, StoreError> {
+        Self::open_for(place, seal, None)
+    }
+
+    /// The same for the controller of this directory, which remembers whether the rows had their MACs.
+    pub(crate) fn open_for(
+        place: &Place,
+        seal: SealKey,
+        dir: Option<&Path>,
+    ) -> Result<Self, StoreError> {
+        let mark = dir.map(rows::mark_in);
         Ok(Self {
-            engine: Engine::open(place, &seal)?,
+            engine: Engine::open(place, &seal, mark.as_deref())?,
             seal: Arc::new(seal),
             run_key: meta::run_key(None).into(),
         })

@@ -3,7 +3,7 @@
 --
 -- Whole numbers are bigint and texts compare by their bytes, as they do in SQLite. What may be a number, a text or bytes
 -- there is `bit varying` here, which nothing else is: a first byte says which (1 number, 2 text, 3 bytes), and the order
--- is SQLite's. controller/src/store/sql/postgres.rs writes and reads it. `mac` stays NULL: whose a row is, is SQLite's alone so far.
+-- is SQLite's. controller/src/store/sql/postgres.rs writes and reads it. `mac` is what tells a row of ours (controller/src/store/sqlite/rows.rs).
 
 -- Of the tables whose ids are never used again: the last that was given. Not sequences, which leave gaps and are not undone.
 CREATE TABLE last_ids (

@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 
 use super::*;
 use crate::store::Store;
-use crate::store::fixture::{apply, event, join};
+use crate::store::fixture::{apply, change, event, join};
 use crate::store::model::{Claim, ClaimOutcome};
 use crate::store::trial::{Trial, sql_at};
 use crate::{Running, clock};
@@ -249,6 +249,93 @@ fn a_controller_moves_without_the_database_at_its_server_and_goes_on_there_while
     assert_eq!(serving(&lab, &to("second"), seen).1, floor);
 }
 
+#[test]
+fn rows_of_a_server_that_something_else_has_written_are_not_made_the_controllers_own_by_anything() {
+    let lab = Lab::start();
+    let data = lab.made("fleet");
+    serving(&lab, &data, async |store| {
+        join(store, Role::Owner, "root").await;
+        join(store, Role::User, "alice").await;
+        join(store, Role::User, "bob").await;
+    });
+    assert!(data.join("rows-proven").exists());
+    lab.trial.sql(
+        "fleet",
+        "UPDATE members SET role = 'owner' WHERE name = 'alice'",
+    );
+    assert_eq!(said(&data).0, ["rows"]);
+
+    // Not by a rotation of the seal key, a backup, or a copy to another place.
+    crate::rotate_seal_key(&data).unwrap();
+    assert_eq!(said(&data).0, ["rows"]);
+    let file = backed_up(&data, "fleet.tar");
+    let inside = check_archive(&file, &mut |_, _| {}).unwrap();
+    let inside: Vec<_> = inside
+        .iter()
+        .filter(|it| !it.is_sound)
+        .map(|it| it.what)
+        .collect();
+    assert_eq!(inside, ["rows"]);
+    let copied = crate::copy_database(&data, None, &mut |_| {}).unwrap_err();
+    assert!(
+        program::one_line(&copied).to_string().contains("alice"),
+        "{copied:?}"
+    );
+
+    // Not by a trigger that changes what the controller writes, or adds to it.
+    lab.trial.sql(
+        "fleet",
+        "CREATE FUNCTION evil() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN NEW.role := ''owner''; RETURN NEW; END';
+         CREATE TRIGGER evil BEFORE INSERT OR UPDATE ON members FOR EACH ROW EXECUTE FUNCTION evil()",
+    );
+    serving(&lab, &data, async |store| {
+        let locked = store
+            .lock(change(Role::User, "bob", None), EventKind::Locked)
+            .await;
+        assert!(
+            matches!(locked, Err(StoreError::Altered { .. })),
+            "{locked:?}"
+        );
+    });
+    lab.trial.sql("fleet", "DROP TRIGGER evil ON members");
+    serving(&lab, &data, async |store| {
+        store
+            .remove(change(Role::Owner, "alice", None))
+            .await
+            .unwrap();
+        store
+            .lock(change(Role::User, "bob", None), EventKind::Locked)
+            .await
+            .unwrap();
+    });
+    assert!(said(&data).0.is_empty(), "{:?}", said(&data));
+
+    // Nor by taking away all that says so.
+    let taken: Vec<String> = [
+        "members",
+        "member_keys",
+        "tokens",
+        "meta",
+        "journals",
+        "audit_keys",
+    ]
+    .map(|table| format!("UPDATE {table} SET mac = NULL;"))
+    .to_vec();
+    lab.trial.sql("fleet", &taken.concat());
+    lab.trial
+        .sql("fleet", "DELETE FROM meta WHERE key = 'rows_proven'");
+    let words = refused(&lab, &data);
+    assert!(
+        words.contains("nobody can tell what else has changed it"),
+        "{words}"
+    );
+    // Unless its owner says that it is right.
+    fs::remove_file(data.join("rows-proven")).unwrap();
+    lab.serve(&data);
+    assert!(said(&data).0.is_empty(), "{:?}", said(&data));
+}
+
 /// Why a controller does not start from here.
 fn refused(lab: &Lab, data: &Path) -> String {
     let listen = "127.0.0.1:0".parse().unwrap();
@@ -355,7 +442,7 @@ fn a_controller_that_was_away_while_the_seal_key_was_rotated_writes_nothing_unde
         beside(move || {
             let old = DataDir::open(&dir).unwrap().seal_key_bytes().unwrap();
             let gone = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                        WHERE application_name = 'postern-controller' AND pid <> pg_backend_pid()";
+                        WHERE application_name LIKE 'postern-controller%' AND pid <> pg_backend_pid()";
             let at = over.clone();
             let place = Place::Postgres(over);
             let event = event(EventKind::Operator, "rotated");

@@ -45,7 +45,7 @@ pub(crate) fn open_store(dir: &DataDir, place: Place, seal: SealKey) -> Result<S
         Place::File(_) => None,
         Place::Postgres(_) => dir.name()?,
     };
-    let store = Store::open(&place, seal).map_err(|source| match place {
+    let store = Store::open_for(&place, seal, Some(dir.path())).map_err(|source| match place {
         Place::File(path) => StartError::Database { path, source },
         Place::Postgres(_) => source.into(),
     })?;

@@ -27,7 +27,7 @@ impl Alone {
     pub(super) fn open(place: &Place, seal: &SealKey) -> Result<Self, StoreError> {
         let alone = match place {
             Place::File(path) => Self::Sqlite(sqlite::open_alone(path, &seal.row_key())?),
-            Place::Postgres(settings) => Self::Postgres(postgres::open_alone(settings)?),
+            Place::Postgres(settings) => Self::Postgres(postgres::open_alone(settings, seal)?),
         };
         alone.is_alone(place)?;
         let found: u32 = match &alone {
@@ -73,7 +73,7 @@ impl Alone {
         };
         let connection: &Connection = connection;
         let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-                      AND application_name = 'postern-controller' AND pid <> pg_backend_pid()";
+                      AND application_name LIKE 'postern-controller%' AND pid <> pg_backend_pid()";
         let (tries, pause) = GOING;
         for _ in 0..tries {
             let found = connection.query_row(others, [], |row| row.get::<_, i64>(0));

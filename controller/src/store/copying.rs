@@ -134,6 +134,9 @@ pub(crate) fn copy(of: Copying<'_>, progress: &mut Progress<'_>) -> Result<Copie
     if !is_whole {
         target.within(|to| {
             tables::carry_last_ids(from, to)?;
+            if to.dialect() == Dialect::Postgres {
+                meta::set_rows_proven(to)?;
+            }
             Ok(to.execute_batch("DROP TABLE db_copy")?)
         })?;
         if to.dialect() == Dialect::Postgres {
@@ -293,14 +296,15 @@ fn verify(to: &Connection, of: Copying<'_>, progress: &mut Progress<'_>) -> Resu
 
 /// Which database it is; `None` of one without a fleet.
 fn identity(connection: &Connection) -> Result<Option<Identity>, StoreError> {
-    let [schema, program] = meta::OF_PROGRAM;
     let mut state = Sha256::new();
     let mut fleet = None;
-    let mut statement = connection
-        .prepare("SELECT key, value FROM meta WHERE key <> ?1 AND key <> ?2 ORDER BY key")?;
-    let mut rows = statement.query([schema, program])?;
+    let mut statement = connection.prepare("SELECT key, value FROM meta ORDER BY key")?;
+    let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (key, value): (String, Value) = (row.get(0)?, row.get(1)?);
+        if meta::OF_PROGRAM.contains(&key.as_str()) {
+            continue;
+        }
         if let (meta::JOURNAL_EPOCH, Value::Text(epoch)) = (key.as_str(), &value) {
             fleet = Some(epoch.clone());
         }

@@ -1,5 +1,7 @@
 //! One of the engines.
 
+use std::path::Path;
+
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::error::StoreError;
@@ -21,11 +23,16 @@ pub(super) enum Engine {
 // === impl Engine ===
 
 impl Engine {
-    /// Opens the database and brings its schema up to date; makes it when there is none.
-    pub(super) fn open(place: &Place, seal: &SealKey) -> Result<Self, StoreError> {
+    /// Opens the database and brings its schema up to date; makes it when there is none. That the
+    /// rows of one at a server have their MACs is noted in the file `mark`.
+    pub(super) fn open(
+        place: &Place,
+        seal: &SealKey,
+        mark: Option<&Path>,
+    ) -> Result<Self, StoreError> {
         match place {
             Place::File(path) => Ok(Self::Sqlite(Sqlite::open(path, seal)?)),
-            Place::Postgres(settings) => Ok(Self::Postgres(Postgres::open(settings, seal)?)),
+            Place::Postgres(settings) => Ok(Self::Postgres(Postgres::open(settings, seal, mark)?)),
         }
     }
 

@@ -11,6 +11,8 @@ use super::model::{
 };
 use super::postgres::trial;
 use super::seal::SealKey;
+use super::snapshot::Snapshot;
+use super::sqlite::{recorded, rows};
 use super::{Place, Store};
 
 /// When everything in a fixture happens, milliseconds since the Unix epoch.
@@ -64,6 +66,17 @@ fn examined_at(place: Place) -> Examined {
         super::examine(&place, &SealKey::new(&[7; 32]), whose, &mut |_, _| {}).unwrap()
     });
     examining.join().unwrap()
+}
+
+/// Rows of the database of `dir` that something else has written, and those that are not what the log says.
+pub(crate) fn altered(dir: &Path) -> (Vec<(&'static str, String)>, Vec<String>) {
+    let (place, _) = place(dir);
+    let looking = std::thread::spawn(move || {
+        let snapshot = Snapshot::begin(&place, &SealKey::new(&[7; 32])).unwrap();
+        let altered = rows::altered(snapshot.sql()).unwrap();
+        (altered, recorded::disagreements(snapshot.sql()).unwrap())
+    });
+    looking.join().unwrap()
 }
 
 /// Makes anew what records of the database of `dir` are searched by.

@@ -19,6 +19,7 @@ mod server;
 pub(crate) mod trial;
 mod writer;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ use super::place::{Place, PostgresSettings};
 use super::seal::SealKey;
 use super::snapshot::Snapshot;
 use super::sql::Connection;
-use super::sqlite::{at_start, backup, half_copy, meta, recorded, resealing};
+use super::sqlite::{at_start, backup, half_copy, meta, recorded, resealing, rows};
 
 /// What is wrong with how a server is to be reached, as far as that can be said without it.
 pub(crate) fn check(settings: &PostgresSettings) -> Result<(), StoreError> {
@@ -45,17 +46,33 @@ pub(crate) fn check(settings: &PostgresSettings) -> Result<(), StoreError> {
 /// A connection for whoever uses the database alone, its schema brought up to date. Not in a task.
 pub(super) fn open_alone(
     settings: &PostgresSettings,
+    seal: &SealKey,
 ) -> Result<super::sql::postgres::Postgres, StoreError> {
-    let connection = Server::of(settings)?.to_migrate()?;
+    let connection = Server::of(settings)?.of_rows(seal).to_migrate()?;
     migrations::bring_up_to_date(&connection)?;
+    require_proofs(&connection)?;
     Ok(connection)
 }
 
 /// A connection that only reads, for as long as that takes; nothing is made. Not in a task.
 pub(super) fn open_reading(
     settings: &PostgresSettings,
+    seal: &SealKey,
 ) -> Result<super::sql::postgres::Postgres, StoreError> {
-    Server::of(settings)?.to_read(Duration::ZERO)
+    Server::of(settings)?.of_rows(seal).to_read(Duration::ZERO)
+}
+
+/// Has a connection tell which rows are ours, where the database says that all have their MACs.
+pub(super) fn require_proofs(
+    connection: &super::sql::postgres::Postgres,
+) -> Result<(), StoreError> {
+    if schema(connection)? > 0
+        && meta::rows_are_proven(connection)?
+        && let Some(proofs) = connection.proofs()
+    {
+        proofs.require();
+    }
+    Ok(())
 }
 
 /// The number of the schema; 0 where there is none.
@@ -110,18 +127,28 @@ pub(super) struct Postgres {
 
 impl Postgres {
     /// Connects, and brings the schema up to date; makes it where there is none.
-    pub(super) fn open(settings: &PostgresSettings, seal: &SealKey) -> Result<Self, StoreError> {
+    pub(super) fn open(
+        settings: &PostgresSettings,
+        seal: &SealKey,
+        mark: Option<&Path>,
+    ) -> Result<Self, StoreError> {
         let server = Server::of(settings)?.of_key(seal);
         // The driver is a runtime of its own, which cannot be in another's thread.
         let opening = {
             let server = server.clone();
-            let seal = seal.clone();
+            let (seal, mark) = (seal.clone(), mark.map(Path::to_owned));
             std::thread::spawn(move || {
                 let connection = server.to_migrate()?;
                 migrations::bring_up_to_date(&connection)?;
                 half_copy::refuse_half(&connection)?;
                 resealing::refuse_other_key(&connection, &seal)?;
                 note_key(&connection, &seal)?;
+                let under = (&seal.row_key(), LOCK);
+                if rows::prove_shared(&connection, under, mark.as_deref())?
+                    && let Some(proofs) = connection.proofs()
+                {
+                    proofs.require();
+                }
                 Ok::<_, StoreError>(connection)
             })
         };
@@ -165,6 +192,7 @@ impl Postgres {
         let look = |connection: &Connection| {
             Ok(AtStart {
                 broken_at: at_start::broken_at(connection)?,
+                altered: rows::altered(connection)?,
                 disagreements: recorded::disagreements(connection)?,
                 ..AtStart::default()
             })

@@ -25,7 +25,7 @@ impl Snapshot {
                 rows::reading(&connection, &seal.row_key())?;
                 Self::Sqlite(connection)
             }
-            Place::Postgres(settings) => Self::Postgres(postgres::open_reading(settings)?),
+            Place::Postgres(settings) => Self::Postgres(postgres::open_reading(settings, seal)?),
         };
         let connection = snapshot.sql();
         match &snapshot {
@@ -36,6 +36,9 @@ impl Snapshot {
             }
         }
         half_copy::refuse_half(connection)?;
+        if let Self::Postgres(connection) = &snapshot {
+            postgres::require_proofs(connection)?;
+        }
         Ok(snapshot)
     }
 

@@ -17,6 +17,7 @@ mod error;
 mod params;
 pub(super) mod postgres;
 mod set;
+pub(super) mod table;
 
 /// Why a value of ours is none of SQL.
 pub(super) use rusqlite::Error as EncodeError;
@@ -26,8 +27,9 @@ pub(super) use rusqlite::types::{FromSql, ToSqlOutput, Value, ValueRef};
 pub(super) use self::error::{Error, OptionalExtension, is_cut};
 pub(super) use self::params::{Params, params, params_from_iter};
 pub(super) use self::postgres::NUL;
-use self::postgres::{Postgres, Taken};
+use self::postgres::{Postgres, Taken, proofs};
 pub(super) use self::set::Set;
+use super::seal::RowKey;
 
 /// Runs statements of one engine.
 pub(super) type Connection = dyn Engine;
@@ -66,6 +68,7 @@ pub(super) enum Rows<'s> {
     Postgres(
         std::vec::IntoIter<tokio_postgres::Row>,
         Option<tokio_postgres::Row>,
+        Option<&'s RowKey>,
     ),
 }
 
@@ -81,7 +84,7 @@ fn owned(value: ToSqlOutput<'_>) -> Value {
 
 /// One row.
 pub(super) enum Row<'r> {
-    Postgres(&'r tokio_postgres::Row),
+    Postgres(&'r tokio_postgres::Row, Option<&'r RowKey>),
     Sqlite(&'r rusqlite::Row<'r>),
 }
 
@@ -162,9 +165,10 @@ impl Statement<'_> {
                 }
             }
             Self::Postgres(connection, sql) => {
-                let rows = connection.query(&format!("{sql} RETURNING id"), &params)?;
-                rows.first()
-                    .map_or(Err(Error::NoRows), |row| Row::Postgres(row).get(0))
+                let rows = connection.insert(sql, &params)?;
+                rows.first().map_or(Err(Error::NoRows), |row| {
+                    Row::Postgres(row, None).get(row.len().saturating_sub(1))
+                })
             }
         }
     }
@@ -178,7 +182,7 @@ impl Statement<'_> {
             }
             Self::Postgres(connection, sql) => {
                 let rows = connection.query(sql, &params)?;
-                Ok(Rows::Postgres(rows.into_iter(), None))
+                Ok(Rows::Postgres(rows.into_iter(), None, connection.row_key()))
             }
         }
     }
@@ -217,9 +221,10 @@ impl Rows<'_> {
     pub(super) fn next(&mut self) -> Result<Option<Row<'_>>, Error> {
         match self {
             Self::Sqlite(rows) => Ok(rows.next()?.map(Row::Sqlite)),
-            Self::Postgres(rows, current) => {
+            Self::Postgres(rows, current, key) => {
                 *current = rows.next();
-                Ok(current.as_ref().map(Row::Postgres))
+                let row = current.as_ref();
+                Ok(row.map(|row| Row::Postgres(row, *key)))
             }
         }
     }
@@ -232,9 +237,13 @@ impl Row<'_> {
     pub(super) fn get<C: Column, T: FromSql>(&self, column: C) -> Result<T, Error> {
         match self {
             Self::Sqlite(row) => Ok(row.get(column.number())?),
-            Self::Postgres(row) => {
+            Self::Postgres(row, key) => {
                 let column = column.number();
-                let Taken(value) = row.try_get(column)?;
+                let value = if proofs::is_row(row, column) {
+                    ValueRef::Integer(proofs::is_good(row, column, *key)?.into())
+                } else {
+                    row.try_get::<_, Taken<'_>>(column)?.0
+                };
                 let taken = T::column_result(value);
                 taken.map_err(|source| Error::Value { column, source })
             }
@@ -245,7 +254,7 @@ impl Row<'_> {
     pub(super) fn bytes(&self, column: usize) -> Result<&[u8], Error> {
         let value = match self {
             Self::Sqlite(row) => row.get_ref(column)?,
-            Self::Postgres(row) => row.try_get::<_, Taken<'_>>(column)?.0,
+            Self::Postgres(row, _) => row.try_get::<_, Taken<'_>>(column)?.0,
         };
         value
             .as_blob()

@@ -9,7 +9,7 @@ use crate::store::Place;
 use crate::store::error::StoreError;
 use crate::store::seal::SealKey;
 use crate::store::snapshot::Snapshot;
-use crate::store::sqlite::{self, backup, meta, resealing, schema};
+use crate::store::sqlite::{self, backup, meta, resealing, rows, schema};
 
 /// Copies the database at `from` for the controller of this name into the file `to`, which is not there yet (mode
 /// 0600). Gives the number of its schema. Not in a task.
@@ -69,6 +69,10 @@ fn fill(
         }
     }
     tables::carry_last_ids(from, to)?;
+    // What is not ours is not made ours by a copy.
+    if from.proves_rows() {
+        rows::disown(from, to)?;
+    }
     compare(from, to, &tables, (ROWS, &mut |_| {}))?;
     meta::become_single(to, &meta::run_key(controller))?;
     to.execute_batch("COMMIT").map_err(StoreError::from)?;

@@ -112,8 +112,7 @@ impl Table {
     /// What is not of the fleet but of the schema that the database has.
     fn condition(&self) -> String {
         if self.name == "meta" {
-            let [schema, program] = meta::OF_PROGRAM;
-            return format!("\"key\" NOT IN ('{schema}', '{program}')");
+            return format!("\"key\" NOT IN ('{}')", meta::OF_PROGRAM.join("', '"));
         }
         "true".to_owned()
     }

@@ -22,9 +22,12 @@ use crate::store::error::{EngineError, PostgresMistake, StoreError};
 use crate::store::place::PostgresSettings;
 use crate::store::seal::SealKey;
 use crate::store::sql::Error;
+use crate::store::sql::postgres::proofs::Proofs;
 use crate::store::sql::postgres::{ASKING_MAX, Elsewhere, Later, Postgres, first_of};
-use crate::store::sqlite::meta;
+use crate::store::sqlite::{meta, rows};
 
+/// What a controller is called among the server's sessions. Those of before, which make no MACs, have no number.
+const APPLICATION: &str = "postern-controller 2";
 /// To connect, unless the settings say another.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Nothing acknowledged for so long: the server, or the way to it, is gone.
@@ -55,6 +58,8 @@ pub(super) struct Server {
     was_silent: Arc<AtomicBool>,
     /// Whoever has another seal key than the database says is not let near it; `None` where that is not asked.
     key_id: Option<Arc<str>>,
+    /// What tells rows of ours from those of others; `None` where that is not asked.
+    proofs: Option<Proofs>,
     /// As people read it.
     name: Arc<str>,
 }
@@ -85,7 +90,7 @@ impl Server {
             } else {
                 SslMode::Disable
             })
-            .application_name("postern-controller")
+            .application_name(APPLICATION)
             .target_session_attrs(TargetSessionAttrs::ReadWrite)
             .keepalives_idle(SILENT_MAX)
             .tcp_user_timeout(SILENT_MAX);
@@ -99,6 +104,7 @@ impl Server {
             password: settings.password_file.clone(),
             was_silent: Arc::default(),
             key_id: None,
+            proofs: None,
         })
     }
 
@@ -106,6 +112,14 @@ impl Server {
     pub(super) fn of_key(self, seal: &SealKey) -> Self {
         Self {
             key_id: Some(seal.id().into()),
+            ..self.of_rows(seal)
+        }
+    }
+
+    /// The same for whoever tells rows of ours from those of others by this seal key.
+    pub(super) fn of_rows(self, seal: &SealKey) -> Self {
+        Self {
+            proofs: Some(Proofs::new(seal.row_key(), &rows::TABLES)),
             ..self
         }
     }
@@ -156,6 +170,10 @@ impl Server {
             Some(tls) => Postgres::connect((&config, tls), first, elsewhere),
             None => Postgres::connect((&config, NoTls), first, elsewhere),
         };
+        let connected = connected.map(|connection| match &self.proofs {
+            Some(proofs) => connection.proving(proofs.clone()),
+            None => connection,
+        });
         connected.map_err(|error| {
             if matches!(error, Error::Silent) {
                 self.was_silent.store(true, Ordering::SeqCst);

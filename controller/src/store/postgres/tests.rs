@@ -7,8 +7,11 @@ use super::trial::Trial;
 use crate::store::sqlite::migrations as of_sqlite;
 
 /// Tests of what is SQLite's alone.
-const OF_SQLITE: [&str; 9] = [
+const OF_SQLITE: [&str; 11] = [
     "a_policys_text_is_not_in_the_files_of_the_store",
+    // A file and what lies in it.
+    "a_trigger_or_view_that_lies_in_the_database_does_not_run_in_the_controller",
+    "a_database_of_before_gets_its_macs_once_and_never_again_beside_the_mark",
     // A rotation wants to be alone.
     "a_pass_that_was_given_before_the_seal_key_was_rotated_is_ours_for_many_rotations",
     // Whoever has the file changes it behind the controller's back.
@@ -21,7 +24,7 @@ const OF_SQLITE: [&str; 9] = [
     "what_the_former_key_signed_of_a_log_that_was_cut_before_it_ended_is_evidence_still",
 ];
 /// Tests of what the store is used by, and its own.
-const WITH_A_STORE: [&str; 3] = ["store::tests::", "app::", "audit::tests::"];
+const WITH_A_STORE: [&str; 4] = ["store::tests::", "app::", "audit::tests::", "rows::tests::"];
 /// Durability is tested by itself.
 const FAST: &str = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off";
 
@@ -137,8 +140,12 @@ fn a_controller_is_made_and_serves_over_postgresql_and_another_fleet_is_left_alo
 fn a_write_undoes_itself_alone_whatever_it_makes_of_a_statement_that_failed() {
     let trial = Trial::start(FAST);
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let engine =
-        super::Postgres::open(&trial.settings("postgres"), &super::SealKey::new(&[7; 32])).unwrap();
+    let engine = super::Postgres::open(
+        &trial.settings("postgres"),
+        &super::SealKey::new(&[7; 32]),
+        None,
+    )
+    .unwrap();
     let write = |numbers: &'static [i64], is_told: bool| {
         let engine = engine.clone();
         runtime.spawn(async move {
@@ -187,7 +194,7 @@ fn a_server_that_is_not_there_is_named() {
         ca_file: None,
     };
 
-    let error = super::Postgres::open(&settings, &super::SealKey::new(&[7; 32]))
+    let error = super::Postgres::open(&settings, &super::SealKey::new(&[7; 32]), None)
         .unwrap_err()
         .to_string();
 

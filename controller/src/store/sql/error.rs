@@ -23,6 +23,14 @@ pub(in crate::store) enum Error {
     Sqlite(rusqlite::Error),
     #[error("PostgreSQL")]
     Postgres(#[from] tokio_postgres::Error),
+    /// It would write over a row that something else has written.
+    #[error("row {row} of {table} is not the controller's own")]
+    Altered {
+        /// Where it is.
+        table: &'static str,
+        /// What names it.
+        row: String,
+    },
     /// It is not at the statement any more, or nobody is reached.
     #[error("the server does not answer")]
     Silent,
@@ -60,7 +68,11 @@ impl Error {
             Self::Sqlite(error) => is_interrupted(error),
             Self::Postgres(error) => error.code() == Some(&SqlState::QUERY_CANCELED),
             Self::Unwanted => true,
-            Self::NoRows | Self::Value { .. } | Self::Silent | Self::Thread(_) => false,
+            Self::Altered { .. }
+            | Self::NoRows
+            | Self::Value { .. }
+            | Self::Silent
+            | Self::Thread(_) => false,
         }
     }
 }
@@ -96,6 +108,7 @@ impl From<Error> for EngineError {
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
         match error {
+            Error::Altered { table, row } => Self::Altered { table, row },
             // Some of these are known by those who handle them.
             Error::Sqlite(error) => error.into(),
             error @ (Error::NoRows

@@ -5,6 +5,7 @@
 
 mod driver;
 mod each;
+pub(in crate::store) mod proofs;
 mod translate;
 mod values;
 
@@ -36,6 +37,8 @@ pub(in crate::store) struct Postgres {
     is_broken: Cell<bool>,
     /// The last statement failed: until something is undone, all others will.
     has_failed: Cell<bool>,
+    /// What tells which rows are ours; `None` where that is not asked.
+    proofs: Option<proofs::Proofs>,
     /// Comes when nobody waits any more for what is asked now.
     unwanted: RefCell<Option<CancellationToken>>,
 }
@@ -66,8 +69,25 @@ impl Postgres {
             prepared: Box::default(),
             is_broken: Cell::new(false),
             has_failed: Cell::new(false),
+            proofs: None,
             unwanted: RefCell::default(),
         })
+    }
+
+    /// The same, which tells rows of ours from those of others.
+    pub(in crate::store) fn proving(self, proofs: proofs::Proofs) -> Self {
+        Self {
+            proofs: Some(proofs),
+            ..self
+        }
+    }
+
+    pub(super) fn row_key(&self) -> Option<&crate::store::seal::RowKey> {
+        self.proofs.as_ref().map(proofs::Proofs::key)
+    }
+
+    pub(in crate::store) const fn proofs(&self) -> Option<&proofs::Proofs> {
+        self.proofs.as_ref()
     }
 
     /// Whether another is to be opened in its place.
@@ -127,11 +147,26 @@ impl Postgres {
     }
 
     pub(super) fn execute(&self, sql: &str, params: &impl Params) -> Result<usize, Error> {
+        if let Some(proving) = self.proofs.as_ref().and_then(|proofs| proofs.of(sql)) {
+            return Ok(self.write_proven((sql, &proving), params, false)?.len());
+        }
         let statement = self.prepared(sql)?;
         let given = given(params)?;
         let done = self.wait(self.driver.client().execute(&statement, &refs(&given)));
         let rows = done.map_err(|error| self.failed(error, sql))?;
         Ok(usize::try_from(rows).unwrap_or(usize::MAX))
+    }
+
+    /// Inserts one row, and gives its id, in the last column.
+    pub(super) fn insert(
+        &self,
+        sql: &str,
+        params: &impl Params,
+    ) -> Result<Vec<tokio_postgres::Row>, Error> {
+        match self.proofs.as_ref().and_then(|proofs| proofs.of(sql)) {
+            Some(proving) => self.write_proven((sql, &proving), params, true),
+            None => self.query(&format!("{sql} RETURNING id"), params),
+        }
     }
 
     pub(super) fn query(
@@ -147,6 +182,13 @@ impl Postgres {
 
     /// The same for all rows of a set at once; false where that cannot be said.
     pub(super) fn execute_each(&self, sql: &str, set: &Set) -> Result<bool, Error> {
+        if self
+            .proofs
+            .as_ref()
+            .is_some_and(|proofs| proofs.of(sql).is_some())
+        {
+            return Ok(false);
+        }
         let Some(statement) = self.prepared_for_sets(sql)? else {
             return Ok(false);
         };
@@ -241,8 +283,9 @@ impl Engine for Postgres {
     }
 
     fn proves_rows(&self) -> bool {
-        // That is SQLite's so far: triggers of the writer's own connection, and functions of ours.
-        false
+        self.proofs
+            .as_ref()
+            .is_some_and(proofs::Proofs::is_required)
     }
 
     fn dialect(&self) -> super::Dialect {

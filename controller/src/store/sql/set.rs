@@ -70,9 +70,12 @@ impl Statement<'_> {
             for row in &found {
                 // What stands after the columns of the statement itself.
                 let last = row.len().saturating_sub(1);
-                let number: i64 = Row::Postgres(row).get(last)?;
+                let number: i64 = Row::Postgres(row, None).get(last)?;
                 let number = usize::try_from(number).unwrap_or_default();
-                take(number.saturating_sub(1), &Row::Postgres(row))?;
+                take(
+                    number.saturating_sub(1),
+                    &Row::Postgres(row, connection.row_key()),
+                )?;
             }
             return Ok(());
         }

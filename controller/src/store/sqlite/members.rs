@@ -176,13 +176,15 @@ pub(in crate::store) fn renewed(
 /// How many owners can do something, besides the one with this id.
 pub(super) fn other_owners(connection: &Connection, id: u64) -> Result<u64, StoreError> {
     let sql = format!(
-        "SELECT count(*) FROM members
-         WHERE role = 'owner' AND locked_at_ms IS NULL AND id <> ?1 AND {}",
+        "SELECT {} FROM members WHERE role = 'owner' AND locked_at_ms IS NULL AND id <> ?1",
         rows::MEMBERS.good(connection, "members")
     );
-    let others = connection
-        .prepare_cached(&sql)?
-        .query_row([signed(id)], |row| row.get(0))?;
+    let mut statement = connection.prepare_cached(&sql)?;
+    let are_good = statement.query_map([signed(id)], |row| row.get::<_, bool>(0))?;
+    let mut others = 0;
+    for is_good in are_good {
+        others += u64::from(is_good?);
+    }
     Ok(others)
 }
 
@@ -264,13 +266,16 @@ fn with_keys(connection: &Connection, mut member: Member) -> Result<Member, Stor
 fn former_names(connection: &Connection) -> Result<BTreeMap<u64, Vec<(Role, String)>>, StoreError> {
     // One of another hand is nobody's.
     let sql = format!(
-        "SELECT key, role, name FROM former_names WHERE {} ORDER BY role, name",
+        "SELECT key, role, name, {} FROM former_names ORDER BY role, name",
         rows::FORMER_NAMES.good(connection, "former_names")
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([])?;
     let mut names: BTreeMap<u64, Vec<(Role, String)>> = BTreeMap::new();
     while let Some(row) = rows.next()? {
+        if !row.get::<_, bool>(3)? {
+            continue;
+        }
         let role: String = row.get(1)?;
         let role = Role::from_str(&role).map_err(|_| StoreError::Damaged {
             what: "former_names.role",

@@ -17,12 +17,15 @@ const OLDEST_PROGRAM: &str = "oldest_program_schema";
 const WRITTEN_BY: &str = "written_by";
 /// What a fleet is known by.
 pub(in crate::store) const JOURNAL_EPOCH: &str = "journal_epoch";
-/// What is said not of the fleet but of the schema.
-pub(in crate::store) const OF_PROGRAM: [&str; 2] = [OLDEST_PROGRAM, WRITTEN_BY];
+/// What is said not of the fleet but of this database, and does not go with it to another.
+pub(in crate::store) const OF_PROGRAM: [&str; 4] =
+    [OLDEST_PROGRAM, WRITTEN_BY, ROWS_PROVEN, SEAL_KEY_ID];
 const CLAIM_EPOCH: &str = "claim_epoch";
 const SET_BACK: &str = "set_back";
 const THINNED_AFTER: [&str; 2] = ["thinned_hourly_after", "thinned_daily_after"];
 const SEAL_PROOF: &str = "seal_proof";
+/// That every row of a database at a server has its MAC.
+const ROWS_PROVEN: &str = "rows_proven";
 const SEAL_KEY_ID: &str = "seal_key_id";
 const RETIRED_SEAL_KEYS: &str = "retired_seal_keys";
 const RETENTION_STEP: &str = "retention_step";
@@ -343,6 +346,15 @@ pub(super) fn seal_proof(connection: &Connection) -> Result<Option<Vec<u8>>, Sto
 
 pub(super) fn set_seal_proof(connection: &Connection, sealed: &[u8]) -> Result<(), StoreError> {
     set(connection, SEAL_PROOF, sealed)
+}
+
+pub(in crate::store) fn rows_are_proven(connection: &Connection) -> Result<bool, StoreError> {
+    let is_proven: Option<u64> = value(connection, ROWS_PROVEN)?;
+    Ok(is_proven.is_some())
+}
+
+pub(in crate::store) fn set_rows_proven(connection: &Connection) -> Result<(), StoreError> {
+    set(connection, ROWS_PROVEN, 1_u32)
 }
 
 /// What people tell the key by under which the database is sealed; `None` where nobody has noted it.

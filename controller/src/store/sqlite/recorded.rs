@@ -31,12 +31,15 @@ pub(in crate::store) fn disagreements(connection: &Connection) -> Result<Vec<Str
     }
     let mut tokens = BTreeMap::new();
     let sql = format!(
-        "SELECT id, redeemed_at_ms IS NOT NULL, revoked_at_ms IS NOT NULL FROM tokens WHERE {}",
+        "SELECT id, redeemed_at_ms IS NOT NULL, revoked_at_ms IS NOT NULL, {} FROM tokens",
         rows::TOKENS.good(connection, "tokens")
     );
     let mut statement = connection.prepare(&sql)?;
     let mut found = statement.query([])?;
     while let Some(row) = found.next()? {
+        if !row.get::<_, bool>(3)? {
+            continue;
+        }
         let is = TokenSaid {
             is_redeemed: row.get(1)?,
             is_revoked: row.get(2)?,

@@ -91,9 +91,17 @@ pub(in crate::store) fn reseal_shared(
     keys: (&[u8; KEY_LEN], &[u8; KEY_LEN]),
     (event, run_key): (Event, &str),
 ) -> Result<Resealed, StoreError> {
+    let Alone::Postgres(server) = database else {
+        return Err(StoreError::Closed);
+    };
     database.within(|connection| {
         refuse_other_key(connection, &SealKey::new(keys.0))?;
+        if connection.proves_rows() {
+            // What is not ours gets no MAC under the next key.
+            rows::disown(connection, connection)?;
+        }
         let resealed = reseal_all(connection, keys, event)?;
+        server.prove_all(&rows::TABLES, &SealKey::new(keys.1).row_key(), true)?;
         let others = meta::other_runs(connection, run_key)?;
         Ok(Resealed { others, ..resealed })
     })

@@ -17,9 +17,12 @@ use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection as Sqlite, TransactionBehavior};
 
+use super::meta;
 use crate::store::error::StoreError;
 use crate::store::seal::{RowKey, RowMac, SealKey};
-use crate::store::sql::Connection;
+use crate::store::sql::postgres::Postgres;
+use crate::store::sql::table::Table;
+use crate::store::sql::{Connection, Value, params_from_iter};
 
 /// The first schema whose rows have MACs.
 const SINCE_SCHEMA: u32 = 14;
@@ -46,22 +49,11 @@ pub(super) const FACTS: [&str; 11] = [
     "authority_begun",
 ];
 
-/// A table whose rows have MACs.
-#[derive(Debug)]
-pub(super) struct Table {
-    pub(super) name: &'static str,
-    /// What is unique in it.
-    key: &'static [&'static str],
-    /// What decides, beside the key.
-    columns: &'static [&'static str],
-    /// How a row is named to people, as SQL; `{}` is the row.
-    named: &'static str,
-}
-
 pub(super) const META: Table = Table {
     name: "meta",
     key: &["key"],
     columns: &["value"],
+    only: &FACTS,
     named: "{}.key",
 };
 pub(super) const MEMBERS: Table = Table {
@@ -80,6 +72,7 @@ pub(super) const MEMBERS: Table = Table {
         "addresses",
         "scope",
     ],
+    only: &[],
     named: "{}.id || ' (' || {}.role || ' ' || {}.name || ')'",
 };
 pub(super) const KEYS: Table = Table {
@@ -100,18 +93,21 @@ pub(super) const KEYS: Table = Table {
         "follows",
         "rotation_asked_ms",
     ],
+    only: &[],
     named: "{}.id || ' (key ' || {}.name || ' of member ' || {}.member || ')'",
 };
 pub(super) const FORMER_NAMES: Table = Table {
     name: "former_names",
     key: &["key", "role", "name"],
     columns: &[],
+    only: &[],
     named: "'of key ' || {}.key || ' (' || {}.role || ' ' || {}.name || ')'",
 };
 pub(super) const DEPARTED: Table = Table {
     name: "departed_users",
     key: &["name"],
     columns: &["removed_at_ms", "removed_by"],
+    only: &[],
     named: "{}.name",
 };
 pub(super) const TOKENS: Table = Table {
@@ -137,6 +133,7 @@ pub(super) const TOKENS: Table = Table {
         "redeemed_name",
         "scope",
     ],
+    only: &[],
     named: "{}.id",
 };
 /// The text is sealed for its generation.
@@ -151,12 +148,14 @@ pub(super) const POLICIES: Table = Table {
         "stanzas",
         "file",
     ],
+    only: &[],
     named: "'generation ' || {}.generation",
 };
 pub(super) const AUDIT_KEYS: Table = Table {
     name: "audit_keys",
     key: &["id"],
     columns: &["public", "sealed_seed", "made_at_ms", "succession"],
+    only: &[],
     named: "{}.id",
 };
 /// Whose each is; how far it goes is chained.
@@ -164,11 +163,12 @@ pub(super) const JOURNALS: Table = Table {
     name: "journals",
     key: &["id"],
     columns: &["host", "epoch", "member", "retired", "forked_from"],
+    only: &[],
     named: "{}.id || ' (' || {}.epoch || ')'",
 };
 
 /// Every one.
-pub(super) const TABLES: [&Table; 9] = [
+pub(in crate::store) static TABLES: [&Table; 9] = [
     &META,
     &MEMBERS,
     &KEYS,
@@ -209,12 +209,14 @@ impl Table {
 
     /// Which rows have one at all, as the condition of a trigger or a statement.
     fn concerns(&self, alias: &str) -> String {
-        if self.name == META.name {
-            let facts = FACTS.map(|fact| format!("'{fact}'")).join(", ");
-            format!("{alias}.key IN ({facts})")
-        } else {
-            "true".to_owned()
+        let [key, ..] = self.key else {
+            return "true".to_owned();
+        };
+        if self.only.is_empty() {
+            return "true".to_owned();
         }
+        let only: Vec<String> = self.only.iter().map(|it| format!("'{it}'")).collect();
+        format!("{alias}.{key} IN ({})", only.join(", "))
     }
 
     /// What names a row to people, as SQL.
@@ -370,14 +372,16 @@ pub(in crate::store) fn altered(
     for table in TABLES {
         let (name, concerns) = (table.name, table.concerns(table.name));
         let sql = format!(
-            "SELECT CAST({} AS TEXT) FROM {name} WHERE {concerns} AND NOT {} ORDER BY 1",
+            "SELECT CAST({} AS TEXT), {} FROM {name} WHERE {concerns} ORDER BY 1",
             table.named(name),
             table.good(connection, name)
         );
         let mut statement = connection.prepare(&sql)?;
-        let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
-        for row in rows {
-            altered.push((name, row?));
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            if !row.get::<_, bool>(1)? {
+                altered.push((name, row.get(0)?));
+            }
         }
     }
     Ok(altered)
@@ -388,16 +392,102 @@ pub(super) fn are_of_another_key(connection: &Connection) -> Result<bool, StoreE
     if !connection.proves_rows() {
         return Ok(false);
     }
-    let (mut rows, mut ours) = (0_i64, 0_i64);
+    let mut is_any = false;
     for table in TABLES {
-        let (name, good) = (table.name, table.good(connection, table.name));
-        let sql = format!("SELECT count(*), count(*) FILTER (WHERE {good}) FROM {name}");
-        let (of_all, of_ours) = connection
-            .prepare(&sql)?
-            .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
-        (rows, ours) = (rows + of_all, ours + of_ours);
+        let (name, concerns) = (table.name, table.concerns(table.name));
+        let good = table.good(connection, name);
+        let sql = format!("SELECT {good} FROM {name} WHERE {concerns}");
+        let mut statement = connection.prepare(&sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            if row.get(0)? {
+                return Ok(false);
+            }
+            is_any = true;
+        }
     }
-    Ok(rows > 0 && ours == 0)
+    Ok(is_any)
+}
+
+/// Takes the MAC from every row of `target` whose own in `source`, which is the same or has the same rows, is not good.
+pub(in crate::store) fn disown(source: &Connection, target: &Connection) -> Result<(), StoreError> {
+    for table in TABLES {
+        let Table { name, key, .. } = table;
+        let columns: Vec<String> = key.iter().map(|it| format!("{name}.{it}")).collect();
+        let (concerns, good) = (table.concerns(name), table.good(source, name));
+        let sql = format!(
+            "SELECT {}, {good} FROM {name} WHERE {concerns}",
+            columns.join(", ")
+        );
+        let is_it = key
+            .iter()
+            .zip(1..)
+            .map(|(it, number)| format!("{it} = ?{number}"));
+        let is_it: Vec<String> = is_it.collect();
+        let take = format!("UPDATE {name} SET mac = NULL WHERE {}", is_it.join(" AND "));
+        let mut statement = source.prepare(&sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            if !row.get::<_, bool>(key.len())? {
+                let keys: Result<Vec<Value>, _> = (0..key.len()).map(|at| row.get(at)).collect();
+                target.execute(&take, params_from_iter(&keys?))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes a server's database one whose rows all have their MACs, once in its life; what said so is noted in it, and in
+/// the file `mark` of whoever asks, because an editor of the database could take the first away. Whether they have: not
+/// yet while a controller of a version before is connected, which would write rows without.
+pub(in crate::store) fn prove_shared(
+    connection: &Postgres,
+    (key, lock): (&RowKey, &str),
+    mark: Option<&Path>,
+) -> Result<bool, StoreError> {
+    let sql: &Connection = connection;
+    let is_proven = meta::rows_are_proven(sql)?;
+    if !is_proven {
+        if let Some(mark) = mark.filter(|mark| mark.exists()) {
+            return Err(StoreError::Unproven {
+                found: SINCE_SCHEMA,
+                mark: mark.to_owned(),
+            });
+        }
+        if is_older_connected(sql)? {
+            tracing::warn!(
+                "a controller of a version before is connected: rows that something else has written are not told \
+                 from ours until every controller is of this version and one of them starts"
+            );
+            return Ok(false);
+        }
+        sql.execute_batch(&format!("BEGIN; {lock}"))?;
+        connection.prove_all(&TABLES, key, false)?;
+        meta::set_rows_proven(sql)?;
+        sql.execute_batch("COMMIT")?;
+    }
+    if let Some(mark) = mark {
+        let made = program::files::create(mark, 0o600, b"");
+        if let Err(source) = made
+            && source.kind() != io::ErrorKind::AlreadyExists
+        {
+            let path = mark.to_owned();
+            return Err(StoreError::Mark { path, source });
+        }
+    }
+    Ok(true)
+}
+
+/// By what each calls itself.
+fn is_older_connected(connection: &Connection) -> Result<bool, StoreError> {
+    let older = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                 AND application_name = 'postern-controller'";
+    Ok(connection.query_row(older, [], |row| row.get::<_, i64>(0))? > 0)
+}
+
+/// The file beside a database, or in the directory of a controller, that says that its rows have MACs.
+pub(in crate::store) fn mark_in(dir: &Path) -> PathBuf {
+    dir.join(MARK)
 }
 
 /// Nothing, of a row that something else has written, which is named by itself.

@@ -19,10 +19,10 @@ pub(in crate::store) fn add(
     event: Event,
 ) -> Result<SuccessionOutcome, StoreError> {
     let sql = format!(
-        "SELECT k.member, k.name, k.authorities
+        "SELECT k.member, k.name, k.authorities, {}, {}
          FROM member_keys k JOIN members m ON m.id = k.member
          WHERE k.id = ?1 AND k.follows IS NULL
-           AND k.locked_at_ms IS NULL AND m.locked_at_ms IS NULL AND {} AND {}",
+           AND k.locked_at_ms IS NULL AND m.locked_at_ms IS NULL",
         rows::KEYS.good(connection, "k"),
         rows::MEMBERS.good(connection, "m")
     );
@@ -33,10 +33,11 @@ pub(in crate::store) fn add(
                 row.get::<_, i64>(0)?,
                 row.get::<_, String>(1)?,
                 row.get::<_, Vec<u8>>(2)?,
+                row.get::<_, bool>(3)? && row.get::<_, bool>(4)?,
             ))
         })
         .optional()?;
-    let Some((member, name, authorities)) = followed else {
+    let Some((member, name, authorities, true)) = followed else {
         return Ok(SuccessionOutcome::UnknownKey);
     };
     let of_this_key = connection

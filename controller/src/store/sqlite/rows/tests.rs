@@ -7,7 +7,7 @@ use super::*;
 use crate::store::Store;
 use crate::store::fixture::{self, NOW_MS, apply, change, event, invitation, join, new_member};
 use crate::store::model::{ChangeOutcome, EnrollConflict, EnrollOutcome, TokenFate};
-use crate::store::sqlite::{at_start, migrations};
+use crate::store::sqlite::migrations;
 
 const SECRET: [u8; 32] = [1; 32];
 
@@ -22,10 +22,7 @@ fn editor(dir: &Path) -> Sqlite {
 
 /// What `check` and every start find.
 fn found(dir: &Path) -> (Vec<(&'static str, String)>, Vec<String>) {
-    let connection = editor(dir);
-    reading(&connection, &key()).unwrap();
-    let found = at_start::look(&connection).unwrap();
-    (found.altered, found.disagreements)
+    fixture::altered(dir)
 }
 
 /// A fleet with an owner, a host, a locked user, an open token, a policy and an operator who was removed.
@@ -56,10 +53,6 @@ async fn fleet(dir: &Path) -> Store {
 
 #[tokio::test]
 async fn every_edit_of_a_row_that_decides_is_found_and_named_and_nothing_else_is() {
-    let dir = TempDir::new().unwrap();
-    fleet(dir.path()).await.close().await;
-    assert_eq!(found(dir.path()), Default::default());
-
     for (edit, table, row) in [
         (
             "UPDATE members SET locked_at_ms = NULL, lock_reason = '', locked_by = ''
@@ -78,7 +71,7 @@ async fn every_edit_of_a_row_that_decides_is_found_and_named_and_nothing_else_is
             "root",
         ),
         (
-            "UPDATE member_keys SET identity_key = randomblob(32) WHERE member = 2",
+            "UPDATE member_keys SET identity_key = exchange_key WHERE member = 2",
             "member_keys",
             "2",
         ),
@@ -93,12 +86,14 @@ async fn every_edit_of_a_row_that_decides_is_found_and_named_and_nothing_else_is
             "generation 1",
         ),
         (
-            "UPDATE meta SET value = 1 WHERE key = 'replay_floor_secs'",
+            "UPDATE meta SET value = (SELECT value FROM meta WHERE key = 'claim_epoch')
+             WHERE key = 'replay_floor_secs'",
             "meta",
             "replay_floor_secs",
         ),
         (
-            "UPDATE meta SET value = 'x' WHERE key = 'set_back'",
+            "UPDATE meta SET value = (SELECT value FROM meta WHERE key = 'journal_epoch')
+             WHERE key = 'set_back'",
             "meta",
             "set_back",
         ),
@@ -127,12 +122,11 @@ async fn every_edit_of_a_row_that_decides_is_found_and_named_and_nothing_else_is
             "(host web)",
         ),
     ] {
-        let editor = editor(dir.path());
-        reading(&editor, &key()).unwrap();
-        editor.execute_batch("BEGIN").unwrap();
-        assert!(editor.execute(edit, []).unwrap() > 0, "{edit}");
-        let altered = altered(&editor).unwrap();
-        editor.execute_batch("ROLLBACK").unwrap();
+        let dir = TempDir::new().unwrap();
+        fleet(dir.path()).await.close().await;
+        assert_eq!(found(dir.path()), Default::default());
+        assert!(fixture::edit(dir.path(), edit) > 0, "{edit}");
+        let altered = found(dir.path()).0;
         let [(of, named)] = &*altered else {
             panic!("{edit}: {altered:?}");
         };
@@ -144,13 +138,13 @@ async fn every_edit_of_a_row_that_decides_is_found_and_named_and_nothing_else_is
 async fn whoever_an_editor_of_the_database_has_unlocked_or_given_a_role_or_key_is_not_let_in() {
     let dir = TempDir::new().unwrap();
     fleet(dir.path()).await.close().await;
-    editor(dir.path())
-        .execute_batch(
-            "UPDATE members SET locked_at_ms = NULL, lock_reason = '', locked_by = '' WHERE name = 'alice';
-             UPDATE member_keys SET identity_key = zeroblob(32) WHERE member = 1;
-             UPDATE tokens SET role = 'owner' WHERE redeemed_at_ms IS NULL;",
-        )
-        .unwrap();
+    fixture::edit(
+        dir.path(),
+        "UPDATE members SET locked_at_ms = NULL, lock_reason = '', locked_by = '' WHERE name = 'alice';
+         UPDATE member_keys SET identity_key = (SELECT exchange_key FROM member_keys WHERE member = 2)
+             WHERE member = 1;
+         UPDATE tokens SET role = 'owner' WHERE redeemed_at_ms IS NULL;",
+    );
 
     let store = fixture::open(dir.path()).await;
 
@@ -186,12 +180,12 @@ async fn whoever_an_editor_of_the_database_has_unlocked_or_given_a_role_or_key_i
 async fn no_write_of_the_controller_gives_a_row_that_was_changed_a_good_mac() {
     let dir = TempDir::new().unwrap();
     let store = fleet(dir.path()).await;
-    editor(dir.path())
-        .execute_batch(
-            "UPDATE members SET role = 'owner' WHERE name = 'web';
-             UPDATE meta SET value = 0 WHERE key = 'replay_floor_secs';",
-        )
-        .unwrap();
+    fixture::edit(
+        dir.path(),
+        "UPDATE members SET role = 'owner' WHERE name = 'web';
+         UPDATE meta SET value = (SELECT value FROM meta WHERE key = 'claim_epoch')
+             WHERE key = 'replay_floor_secs';",
+    );
     let before = found(dir.path()).0;
 
     let lock = store
@@ -269,23 +263,17 @@ async fn a_row_that_was_put_back_to_what_it_once_was_is_found_by_the_log() {
     let dir = TempDir::new().unwrap();
     let store = fixture::open(dir.path()).await;
     join(&store, Role::User, "alice").await;
-    let before = dir.path().join("before.db");
-    store.close().await;
-    std::fs::copy(dir.path().join("controller.db"), &before).unwrap();
-    let store = fixture::open(dir.path()).await;
+    fixture::edit(dir.path(), "CREATE TABLE before AS SELECT * FROM members");
     let locked = store.lock(change(Role::User, "alice", None), EventKind::Locked);
     locked.await.unwrap();
     store.close().await;
     assert_eq!(found(dir.path()), Default::default());
 
-    let before = before.display();
-    editor(dir.path())
-        .execute_batch(&format!(
-            "ATTACH '{before}' AS before;
-             DELETE FROM members WHERE name = 'alice';
-             INSERT INTO members SELECT * FROM before.members WHERE name = 'alice';"
-        ))
-        .unwrap();
+    fixture::edit(
+        dir.path(),
+        "UPDATE members SET locked_at_ms = NULL, lock_reason = '', locked_by = '',
+             mac = (SELECT b.mac FROM before b WHERE b.name = 'alice') WHERE name = 'alice'",
+    );
 
     let (altered, disagreements) = found(dir.path());
     assert!(altered.is_empty(), "{altered:?}");
