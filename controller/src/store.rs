@@ -14,6 +14,7 @@
 //! | `snapshot` | a database read as it is at one moment |
 //! | `copying` | a database copied to another place, whichever engine is at either |
 //! | `sql` | one face of SQL, for whatever engine |
+//! | `whole` | what is done with a whole database: read, made anew, sealed again |
 //! | `place`, `engine` | where the database is, and what is there |
 //! | `jobs`, `lanes` | writes that wait, readings in lanes |
 //! | `postgres` | the engine for several controllers |
@@ -46,6 +47,7 @@ mod sending;
 mod snapshot;
 mod sql;
 mod sqlite;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::path::Path;

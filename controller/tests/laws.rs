@@ -54,6 +54,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
             // Whichever it is.
             "store/alone.rs",
             "store/snapshot.rs",
+            "store/whole.rs",
             "store/fixture.rs",
             "store/tests/set_back.rs",
             "store.rs",

@@ -85,6 +85,19 @@ impl Alone {
         Err(StoreError::InUse(place.to_string()))
     }
 
+    /// Ends every connection that another program of ours has made meanwhile: the next one asks anew what holds.
+    pub(super) fn end_others(&self) -> Result<(), StoreError> {
+        let Self::Postgres(connection) = self else {
+            return Ok(());
+        };
+        let connection: &Connection = connection;
+        let end = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                   AND application_name LIKE 'postern-controller%' AND pid <> pg_backend_pid()
+                   AND pg_terminate_backend(pid)";
+        connection.query_row(end, [], |row| row.get::<_, i64>(0))?;
+        Ok(())
+    }
+
     /// Does something in one transaction.
     pub(super) fn within<T>(
         &self,

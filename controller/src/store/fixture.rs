@@ -46,7 +46,7 @@ pub(crate) fn edit(dir: &Path, sql: &str) -> u64 {
     if let Some(changed) = trial::edit(dir, sql) {
         return changed;
     }
-    let editor = rusqlite::Connection::open(dir.join("controller.db")).unwrap();
+    let editor = super::sqlite::Alone::open(dir.join("controller.db")).unwrap();
     editor.execute_batch(sql).unwrap();
     editor.changes()
 }

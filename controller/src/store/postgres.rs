@@ -5,6 +5,7 @@
 //! | `server` | how a connection is opened: hosts, TLS, password |
 //! | `look` | what a server says of itself, for `check` |
 //! | `migrations` | the schema, one step after another |
+//! | `proving` | rows are given their MACs, once |
 //! | `writer` | one thread, one transaction for everything that waits; the writers of all controllers are one |
 //! | `readers` | connections that only read, in lanes |
 //!
@@ -13,6 +14,7 @@
 
 mod look;
 mod migrations;
+mod proving;
 mod readers;
 mod server;
 #[cfg(test)]
@@ -25,18 +27,17 @@ use std::time::Duration;
 
 use prometheus_client::metrics::histogram::Histogram;
 
-pub(super) use self::look::bytes;
+pub(super) use self::look::{bytes, look};
 use self::readers::Readers;
 use self::server::Server;
 pub(super) use self::writer::LOCK;
 use super::error::StoreError;
 use super::jobs::{Part, Together, Waiting, Writes};
-use super::model::{AtStart, Examined, Whose};
-use super::place::{Place, PostgresSettings};
+use super::model::AtStart;
+use super::place::PostgresSettings;
 use super::seal::SealKey;
-use super::snapshot::Snapshot;
 use super::sql::Connection;
-use super::sqlite::{at_start, backup, half_copy, meta, recorded, resealing, rows};
+use super::sqlite::{at_start, half_copy, meta, recorded, resealing, rows};
 
 /// What is wrong with how a server is to be reached, as far as that can be said without it.
 pub(crate) fn check(settings: &PostgresSettings) -> Result<(), StoreError> {
@@ -85,27 +86,6 @@ pub(super) fn schema(connection: &Connection) -> Result<u32, StoreError> {
     Ok(connection.query_row(newest, [], |row| row.get(0))?)
 }
 
-/// Reads the whole database, whether it is in use or not. Nothing is changed. Not in a task.
-pub(super) fn examine(
-    place: &Place,
-    seal: &SealKey,
-    whose: Whose<'_>,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Examined, StoreError> {
-    let snapshot = Snapshot::begin(place, seal)?;
-    let connection = snapshot.sql();
-    let mut examined = Examined {
-        server: Some(look::look(connection)?),
-        schema: snapshot.schema()?,
-        ..Examined::default()
-    };
-    if examined.schema > 0 {
-        resealing::refuse_other_key(connection, seal)?;
-        backup::look_over((connection, seal), whose, (&mut examined, progress))?;
-    }
-    Ok(examined)
-}
-
 /// Notes which key it is sealed under, so that whoever has another hears which is meant. What is sealed has said so.
 fn note_key(connection: &Connection, seal: &SealKey) -> Result<(), StoreError> {
     if meta::seal_key_id(connection)?.as_deref() == Some(seal.id()) {
@@ -144,7 +124,7 @@ impl Postgres {
                 resealing::refuse_other_key(&connection, &seal)?;
                 note_key(&connection, &seal)?;
                 let under = (&seal.row_key(), LOCK);
-                if rows::prove_shared(&connection, under, mark.as_deref())?
+                if proving::prove_once(&connection, under, mark.as_deref())?
                     && let Some(proofs) = connection.proofs()
                 {
                     proofs.require();

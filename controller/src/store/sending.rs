@@ -12,8 +12,8 @@ use super::seal::{KEY_LEN, SealKey};
 use super::snapshot::Snapshot;
 use super::sql::Connection;
 pub(crate) use super::sqlite::schema::SCHEMA;
-use super::sqlite::{backup, meta, resealing, searched, sinks};
-use super::{Place, Store, authorities, postgres};
+use super::sqlite::{backup, meta, resealing, sinks};
+use super::{Place, Store, authorities, postgres, whole};
 
 /// Records, and how far they are sent on.
 impl Store {
@@ -167,7 +167,7 @@ pub(crate) fn examine(
 ) -> Result<Examined, StoreError> {
     match place {
         Place::File(path) => backup::examine(path, seal, whose, progress),
-        Place::Postgres(_) => postgres::examine(place, seal, whose, progress),
+        Place::Postgres(_) => whole::examine_at_server(place, seal, whose, progress),
     }
 }
 
@@ -191,7 +191,7 @@ pub(crate) fn rebuild_searches(
     seal: &SealKey,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<u64, StoreError> {
-    searched::rebuild_all(&Alone::open(place, seal)?, progress)
+    whole::rebuild_all(&Alone::open(place, seal)?, progress)
 }
 
 /// Seals everything in the database that is sealed under the key `old` under `new`, in one transaction of which
@@ -207,7 +207,7 @@ pub(crate) fn reseal(
         Place::Postgres(_) => {
             let database = Alone::open(place, &SealKey::new(old))?;
             let run_key = meta::run_key(controller);
-            resealing::reseal_shared(&database, (old, new), (event, &run_key))
+            whole::reseal_shared(&database, (old, new), (event, &run_key))
         }
     }
 }

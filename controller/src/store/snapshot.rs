@@ -6,11 +6,11 @@ use super::postgres;
 use super::seal::SealKey;
 use super::sql::Connection;
 use super::sql::postgres::Postgres;
-use super::sqlite::{connection, half_copy, rows, schema};
+use super::sqlite::{self, connection, half_copy, rows, schema};
 
 /// See the module.
 pub(super) enum Snapshot {
-    Sqlite(rusqlite::Connection),
+    Sqlite(sqlite::Alone),
     Postgres(Postgres),
 }
 

@@ -31,7 +31,7 @@ pub(in crate::store) fn bytes(connection: &Connection) -> Result<u64, StoreError
 }
 
 /// Looks at the server behind a connection.
-pub(super) fn look(connection: &Connection) -> Result<ServerFacts, StoreError> {
+pub(in crate::store) fn look(connection: &Connection) -> Result<ServerFacts, StoreError> {
     let text = |sql: &str| -> Result<String, StoreError> {
         let sql = format!("SELECT CAST(({sql}) AS text)");
         Ok(connection.query_row(&sql, [], |row| row.get(0))?)

@@ -145,7 +145,7 @@ impl Server {
     }
 
     /// A rotation of the seal key needs every connection closed, so each new one asks whether there was one.
-    fn check_key(&self, connection: &Postgres) -> Result<(), StoreError> {
+    pub(super) fn check_key(&self, connection: &Postgres) -> Result<(), StoreError> {
         let Some(here) = &self.key_id else {
             return Ok(());
         };

@@ -141,6 +141,8 @@ impl Writer<'_> {
             let begun = self.server.to_write().and_then(|connection| {
                 let begun = connection.batch(&begin);
                 begun.map_err(|error| self.server.unreachable(error))?;
+                // Under the lock: nobody rotates the seal key any more.
+                self.server.check_key(&connection)?;
                 Ok(connection)
             });
             match begun {

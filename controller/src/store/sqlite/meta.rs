@@ -370,7 +370,7 @@ pub(in crate::store) fn set_seal_key_id(
 }
 
 /// How many controllers beside the one whose runs are kept under `key` have ever had a run.
-pub(super) fn other_runs(connection: &Connection, key: &str) -> Result<u64, StoreError> {
+pub(in crate::store) fn other_runs(connection: &Connection, key: &str) -> Result<u64, StoreError> {
     let others: i64 = connection
         .prepare_cached("SELECT count(*) FROM meta WHERE key LIKE ?1 AND key <> ?2")?
         .query_row([format!("{RUN_OF}%"), key.to_owned()], |row| row.get(0))?;

@@ -5,7 +5,6 @@ use rusqlite::TransactionBehavior;
 use zeroize::Zeroizing;
 
 use super::{checkpoints, connection, events, meta, policies, rows, schema};
-use crate::store::alone::Alone;
 use crate::store::authorities;
 use crate::store::error::StoreError;
 use crate::store::model::Resealed;
@@ -84,29 +83,6 @@ pub(in crate::store) fn refuse_other_key(
     })
 }
 
-/// Seals all under `new` in a database that several controllers may have, of which `run_key` has this one's runs. What
-/// stood there under `old` goes with the server's next vacuum.
-pub(in crate::store) fn reseal_shared(
-    database: &Alone,
-    keys: (&[u8; KEY_LEN], &[u8; KEY_LEN]),
-    (event, run_key): (Event, &str),
-) -> Result<Resealed, StoreError> {
-    let Alone::Postgres(server) = database else {
-        return Err(StoreError::Closed);
-    };
-    database.within(|connection| {
-        refuse_other_key(connection, &SealKey::new(keys.0))?;
-        if connection.proves_rows() {
-            // What is not ours gets no MAC under the next key.
-            rows::disown(connection, connection)?;
-        }
-        let resealed = reseal_all(connection, keys, event)?;
-        server.prove_all(&rows::TABLES, &SealKey::new(keys.1).row_key(), true)?;
-        let others = meta::other_runs(connection, run_key)?;
-        Ok(Resealed { others, ..resealed })
-    })
-}
-
 /// Seals all under `new`. What stood there under `old` is overwritten on the disk; `event` says that it
 /// was done.
 pub(in crate::store) fn reseal(
@@ -132,7 +108,7 @@ pub(in crate::store) fn reseal(
     Ok(resealed)
 }
 
-fn reseal_all(
+pub(in crate::store) fn reseal_all(
     connection: &Connection,
     (old_key, new_key): (&[u8; KEY_LEN], &[u8; KEY_LEN]),
     mut event: Event,

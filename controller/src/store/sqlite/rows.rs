@@ -17,15 +17,13 @@ use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection as Sqlite, TransactionBehavior};
 
-use super::meta;
 use crate::store::error::StoreError;
 use crate::store::seal::{RowKey, RowMac, SealKey};
-use crate::store::sql::postgres::Postgres;
 use crate::store::sql::table::Table;
 use crate::store::sql::{Connection, Value, params_from_iter};
 
 /// The first schema whose rows have MACs.
-const SINCE_SCHEMA: u32 = 14;
+pub(in crate::store) const SINCE_SCHEMA: u32 = 14;
 /// Of the file beside the database that says that its rows were given theirs: an editor of the database could
 /// take away what said so in there.
 const MARK: &str = "rows-proven";
@@ -435,54 +433,6 @@ pub(in crate::store) fn disown(source: &Connection, target: &Connection) -> Resu
         }
     }
     Ok(())
-}
-
-/// Makes a server's database one whose rows all have their MACs, once in its life; what said so is noted in it, and in
-/// the file `mark` of whoever asks, because an editor of the database could take the first away. Whether they have: not
-/// yet while a controller of a version before is connected, which would write rows without.
-pub(in crate::store) fn prove_shared(
-    connection: &Postgres,
-    (key, lock): (&RowKey, &str),
-    mark: Option<&Path>,
-) -> Result<bool, StoreError> {
-    let sql: &Connection = connection;
-    let is_proven = meta::rows_are_proven(sql)?;
-    if !is_proven {
-        if let Some(mark) = mark.filter(|mark| mark.exists()) {
-            return Err(StoreError::Unproven {
-                found: SINCE_SCHEMA,
-                mark: mark.to_owned(),
-            });
-        }
-        if is_older_connected(sql)? {
-            tracing::warn!(
-                "a controller of a version before is connected: rows that something else has written are not told \
-                 from ours until every controller is of this version and one of them starts"
-            );
-            return Ok(false);
-        }
-        sql.execute_batch(&format!("BEGIN; {lock}"))?;
-        connection.prove_all(&TABLES, key, false)?;
-        meta::set_rows_proven(sql)?;
-        sql.execute_batch("COMMIT")?;
-    }
-    if let Some(mark) = mark {
-        let made = program::files::create(mark, 0o600, b"");
-        if let Err(source) = made
-            && source.kind() != io::ErrorKind::AlreadyExists
-        {
-            let path = mark.to_owned();
-            return Err(StoreError::Mark { path, source });
-        }
-    }
-    Ok(true)
-}
-
-/// By what each calls itself.
-fn is_older_connected(connection: &Connection) -> Result<bool, StoreError> {
-    let older = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-                 AND application_name = 'postern-controller'";
-    Ok(connection.query_row(older, [], |row| row.get::<_, i64>(0))? > 0)
 }
 
 /// The file beside a database, or in the directory of a controller, that says that its rows have MACs.

@@ -9,7 +9,6 @@ use fleet::EventRecord;
 use super::columns::{Columns, address_key, hex_key, searched_key};
 use super::number::signed;
 use super::{event_rows, words};
-use crate::store::alone::Alone;
 use crate::store::error::StoreError;
 use crate::store::sql::{Connection, params};
 
@@ -38,23 +37,12 @@ pub(super) fn end_fault(connection: &Connection) -> Result<Option<String>, Store
     }))
 }
 
-/// Makes anew all that records are searched by, some thousand at a time; gives how many there are.
-pub(in crate::store) fn rebuild_all(
-    database: &Alone,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<u64, StoreError> {
-    let newest = words::newest(database.sql())?.cast_unsigned();
-    let mut last = 0;
-    while let Some(done) = database.within(|connection| rebuild(connection, last))? {
-        last = done;
-        progress(last, newest);
-    }
-    Ok(newest)
-}
-
 /// Makes anew what the rows after `begin` are searched by, some at a time; answers the last of them, and
 /// `None` when there is none.
-fn rebuild(connection: &Connection, begin: u64) -> Result<Option<u64>, StoreError> {
+pub(in crate::store) fn rebuild(
+    connection: &Connection,
+    begin: u64,
+) -> Result<Option<u64>, StoreError> {
     if begin == 0 {
         connection.execute_batch(
             "DELETE FROM event_words; DELETE FROM event_ids; DELETE FROM event_reasons;
