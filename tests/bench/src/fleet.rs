@@ -35,7 +35,7 @@ const JOIN_LIMIT: Duration = Duration::from_secs(120);
 const JOIN_PAUSE: Duration = Duration::from_secs(1);
 
 /// Until what is done at one controller is in force at all.
-const HEARD_WITHIN: Duration = Duration::from_secs(3);
+const HEARD_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a fleet is served by.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

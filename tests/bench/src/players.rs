@@ -10,6 +10,7 @@ mod host;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -93,6 +94,8 @@ struct Crew {
     child: Child,
     tell: ChildStdin,
     said: Arc<Mutex<State>>,
+    /// It says nothing more.
+    is_over: Arc<AtomicBool>,
 }
 
 // === impl Players ===
@@ -199,6 +202,10 @@ impl Players {
             if is_so(&state) {
                 return Ok(state);
             }
+            let is_over = |crew: &Crew| crew.is_over.load(Ordering::Relaxed);
+            if self.crews.iter().any(is_over) {
+                bail!("{what}: players have ended, {state:?}");
+            }
             if clock::now() > until {
                 bail!("{what}: not after {limit:?}, but {state:?}");
             }
@@ -241,14 +248,22 @@ impl Crew {
         let lines = BufReader::new(child.stdout.take().context("stdout")?).lines();
         let said = Arc::new(Mutex::new(State::default()));
         let heard = Arc::clone(&said);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&is_over);
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 if let Ok(state) = serde_json::from_str(&line) {
                     *heard.lock().unwrap_or_else(PoisonError::into_inner) = state;
                 }
             }
+            ends.store(true, Ordering::Relaxed);
         });
-        Ok(Self { child, tell, said })
+        Ok(Self {
+            child,
+            tell,
+            said,
+            is_over,
+        })
     }
 
     fn state(&self) -> State {

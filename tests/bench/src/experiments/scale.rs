@@ -128,6 +128,7 @@ impl Fleet {
             let operator = company.operator().await?;
             let users = (0..size.users).map(|number| format!("user-{number}"));
             operator.members(Role::User, users.collect()).await?;
+            company.heard_by_all().await;
             Ok(operator)
         })?;
         let limit = limit(size.hosts);
