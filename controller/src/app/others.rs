@@ -69,6 +69,12 @@ impl Among {
         (now, steady_ms): (Timestamp, u64),
     ) -> Result<(), Error> {
         let myself = self.be_there(context, steady_ms).await?;
+        if look.hosts < self.hosts {
+            // A server that took another's place has lost what was said last, perhaps: all of it again.
+            self.hosts = 0;
+            self.said.clear();
+            context.sessions.tell_others();
+        }
         self.say(context, &myself).await?;
         self.greet(context, &look.controllers);
         let dead = self.lives.hear(&look.controllers, steady_ms);
@@ -237,7 +243,7 @@ impl Among {
     }
 
     async fn hear_claims(&mut self, context: &Context, newest: u64) -> Result<(), Error> {
-        let Some(before) = self.claims.replace(newest.max(self.claims.unwrap_or(0))) else {
+        let Some(before) = self.claims.replace(newest) else {
             return Ok(());
         };
         if newest <= before {

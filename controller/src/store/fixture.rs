@@ -107,6 +107,11 @@ impl Server {
         store.of_controller(name)
     }
 
+    /// Something that no controller does.
+    pub(crate) fn sql(&self, sql: &str) {
+        self.0.sql("postgres", sql);
+    }
+
     /// What reading the whole database finds.
     pub(crate) fn examined(&self) -> Examined {
         examined_at(Place::Postgres(self.0.settings("postgres")))

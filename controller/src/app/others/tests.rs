@@ -215,6 +215,24 @@ async fn a_host_is_connected_for_all_while_its_controller_lives_and_says_so() {
 }
 
 #[tokio::test]
+async fn what_a_server_has_lost_of_where_hosts_are_is_said_again() {
+    let server = Server::start();
+    let (mut a, mut b) = two(&server).await;
+    let _session = b.subscribe("web-1");
+    b.turn(NOW).await;
+    b.turn(NOW).await;
+
+    server.sql("DELETE FROM host_sessions; DELETE FROM controllers");
+    a.among = Among::default();
+    a.turn(NOW).await;
+    assert!(!a.has("web-1"), "nobody knows");
+    b.turn(after_secs(5)).await;
+    a.turn(after_secs(5)).await;
+
+    assert!(a.has("web-1"));
+}
+
+#[tokio::test]
 async fn when_nothing_happens_a_controller_writes_that_it_lives_and_nothing_else() {
     let server = Server::start();
     let (mut a, mut b) = two(&server).await;
