@@ -315,11 +315,13 @@ async fn join(token: &Token, dir: &Path, name: &str) -> anyhow::Result<Membershi
     }
 }
 
+/// Whether it was too many at once: said by the controller, or by its silence.
 fn is_to_wait(error: &JoinError) -> bool {
-    let JoinError::Connect(ConnectError::Refused { code, .. }) = error else {
-        return false;
-    };
-    *code == Code::ResourceExhausted
+    match error {
+        JoinError::Connect(ConnectError::Refused { code, .. }) => *code == Code::ResourceExhausted,
+        JoinError::Connect(ConnectError::Unreachable { .. }) => true,
+        _ => false,
+    }
 }
 
 /// Where members are kept: in memory, because they are the same machine here and would each wait for its disk.
