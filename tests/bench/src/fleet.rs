@@ -317,11 +317,17 @@ async fn join(token: &Token, dir: &Path, name: &str) -> anyhow::Result<Membershi
 
 /// Whether it was too many at once: said by the controller, or by its silence.
 fn is_to_wait(error: &JoinError) -> bool {
-    match error {
-        JoinError::Connect(ConnectError::Refused { code, .. }) => *code == Code::ResourceExhausted,
-        JoinError::Connect(ConnectError::Unreachable { .. }) => true,
-        _ => false,
-    }
+    let JoinError::Connect(error) = error else {
+        return false;
+    };
+    matches!(
+        error,
+        ConnectError::Unreachable { .. }
+            | ConnectError::Refused {
+                code: Code::ResourceExhausted,
+                ..
+            }
+    )
 }
 
 /// Where members are kept: in memory, because they are the same machine here and would each wait for its disk.
