@@ -91,9 +91,11 @@ impl Alone {
             return Ok(());
         };
         let connection: &Connection = connection;
-        let end = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-                   AND application_name LIKE 'postern-controller%' AND pid <> pg_backend_pid()
-                   AND pg_terminate_backend(pid)";
+        // Who they are is found out first: the order of conditions is the server's.
+        let end = "WITH others AS MATERIALIZED (SELECT pid FROM pg_stat_activity
+                       WHERE datname = current_database() AND pid <> pg_backend_pid()
+                           AND application_name LIKE 'postern-controller%')
+                   SELECT count(pg_terminate_backend(pid)) FROM others";
         connection.query_row(end, [], |row| row.get::<_, i64>(0))?;
         Ok(())
     }
