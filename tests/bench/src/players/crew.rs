@@ -1,8 +1,7 @@
 //! A crew: so many hosts in this process.
 
 use std::io::{BufRead as _, Write as _};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,35 +10,14 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::host::{Host, Texts};
-use super::{Part, State, Told};
-use crate::clock;
+use super::tally::Tally;
+use super::words::{Part, Told};
 use crate::fleet::{Operator, allow_many_connections};
 
 /// Hosts that join, or connect for the first time, at the same time.
 const AT_ONCE: usize = 32;
 /// Between two lines about how far they are.
 const SAID_EVERY: Duration = Duration::from_millis(10);
-
-/// What the hosts of this crew have done.
-#[derive(Debug, Default)]
-pub(super) struct Tally {
-    joined: AtomicU64,
-    open: AtomicU64,
-    ended: AtomicU64,
-    opened_us: AtomicU64,
-    bytes: AtomicU64,
-    sent: AtomicU64,
-    changed: Mutex<Changed>,
-}
-
-/// Who has got another policy since the mark.
-#[derive(Debug, Default)]
-struct Changed {
-    mark: u64,
-    hosts: Vec<bool>,
-    count: u64,
-    at_us: u64,
-}
 
 /// Plays a part until the standard input ends.
 pub(crate) fn play(part: &str) -> anyhow::Result<()> {
@@ -64,8 +42,7 @@ pub(crate) fn play(part: &str) -> anyhow::Result<()> {
 }
 
 async fn act(part: Part, mut told: mpsc::Receiver<Told>) -> anyhow::Result<()> {
-    let tally = Arc::new(Tally::default());
-    tally.changed().hosts = vec![false; part.count];
+    let tally = Arc::new(Tally::of(part.count));
     let said = tokio::spawn(say(Arc::clone(&tally)));
     let mut members = join(&part, &tally).await?;
     let texts = Texts::default();
@@ -99,7 +76,7 @@ async fn join(part: &Part, tally: &Tally) -> anyhow::Result<Vec<Membership>> {
     let joined =
         |done: Option<Result<anyhow::Result<Membership>, _>>| -> anyhow::Result<Membership> {
             let member = done.context("nobody joins")???;
-            tally.joined.fetch_add(1, Ordering::Relaxed);
+            tally.joined();
             Ok(member)
         };
     for number in part.first..part.first + part.count {
@@ -126,60 +103,5 @@ async fn say(tally: Arc<Tally>) -> anyhow::Result<()> {
             last = line;
         }
         tokio::time::sleep(SAID_EVERY).await;
-    }
-}
-
-// === impl Tally ===
-
-impl Tally {
-    fn changed(&self) -> MutexGuard<'_, Changed> {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn opened(&self) {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        self.opened_us
-            .fetch_max(clock::shared_us(), Ordering::Relaxed);
-    }
-
-    pub(super) fn ended(&self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
-        self.ended.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The controller has noted that this host of the crew has what it was sent.
-    pub(super) fn applied(&self, host: usize, bytes: usize) {
-        self.sent.fetch_add(1, Ordering::Relaxed);
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        self.bytes.fetch_max(bytes, Ordering::Relaxed);
-        let mut changed = self.changed();
-        let is_news = changed.hosts.get_mut(host);
-        if is_news.is_some_and(|seen| !std::mem::replace(seen, true)) {
-            changed.count += 1;
-            changed.at_us = clock::shared_us();
-        }
-    }
-
-    fn mark(&self, mark: u64) {
-        let mut changed = self.changed();
-        changed.hosts.fill(false);
-        (changed.mark, changed.count, changed.at_us) = (mark, 0, 0);
-        self.bytes.store(0, Ordering::Relaxed);
-    }
-
-    fn state(&self) -> State {
-        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let changed = self.changed();
-        State {
-            joined: of(&self.joined),
-            open: of(&self.open),
-            ended: of(&self.ended),
-            opened_us: of(&self.opened_us),
-            mark: changed.mark,
-            changed: changed.count,
-            changed_us: changed.at_us,
-            bytes: of(&self.bytes),
-            sent: of(&self.sent),
-        }
     }
 }

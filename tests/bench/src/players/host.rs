@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::Channel;
 
-use super::crew::Tally;
+use super::tally::Tally;
 use crate::clock;
 
 /// An agent's waits.
