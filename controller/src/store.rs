@@ -59,9 +59,9 @@ use zeroize::Zeroizing;
 use self::engine::Engine;
 use self::error::StoreError;
 use self::model::{
-    Acknowledgement, AfterRestore, Alarm, ApplyOutcome, Begun, Claim, ClaimOutcome, Entry,
-    FleetState, Generation, HostState, Lease, Member, NewPolicy, Opening, Origin, Push, Pushed,
-    RunBegun,
+    Acknowledged, Acknowledgement, AfterRestore, Alarm, ApplyOutcome, Begun, Claim, ClaimOutcome,
+    Entry, FleetState, Generation, HostState, Lease, Member, NewPolicy, Opening, Origin, Push,
+    Pushed, RunBegun,
 };
 pub(crate) use self::place::Place;
 pub(crate) use self::postgres::check as check_postgres;
@@ -289,12 +289,13 @@ impl Store {
         (acknowledgement, lease): (Acknowledgement, Option<Lease>),
         now_ms: u64,
     ) -> Result<(), StoreError> {
-        self.engine
-            .write(move |connection| {
-                let word = (&acknowledgement, lease.as_ref());
-                hosts::acknowledge(connection, host, word, now_ms)
-            })
-            .await
+        let acknowledged = Acknowledged {
+            host,
+            acknowledgement: Box::new(acknowledgement),
+            lease,
+            now_ms,
+        };
+        self.engine.join(acknowledged).await
     }
 
     /// Every host, locked ones too, by name, and the states of hosts by member id, read at once.

@@ -1,5 +1,6 @@
 //! Writes that wait, for whichever engine: many are done in one transaction, and each is answered after
-//! its commit. Claims that wait are judged and stored as one set, and so are records of the log.
+//! its commit. Claims that wait are judged and stored as one set, and so are records of the log, and what
+//! hosts acknowledge.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::{EngineError, NotCommitted, StoreError};
-use super::model::{Claim, Entry};
+use super::model::{Acknowledged, Claim, Entry};
 use super::sql::{Connection, Error};
 
 /// Writes that wait for the writer at most; more callers wait in line before it.
@@ -53,6 +54,7 @@ pub(super) enum Message {
 pub(super) enum Waiting {
     /// Nobody but itself knows what it does.
     Alone(Job),
+    Acknowledged(Part<Acknowledged>),
     Claim(Part<Claim>),
     Log(Part<Entry>),
 }
@@ -200,6 +202,7 @@ pub(super) fn gather(
 ) -> (Vec<Answer>, bool) {
     let mut batch = Batch {
         transaction,
+        acknowledged: Vec::new(),
         claims: Vec::new(),
         log: Vec::new(),
         weight: 0,
@@ -228,6 +231,7 @@ pub(super) fn gather(
 struct Batch<'t> {
     transaction: &'t dyn Savepoints,
     /// What is still to be done as sets.
+    acknowledged: Vec<Part<Acknowledged>>,
     claims: Vec<Part<Claim>>,
     log: Vec<Part<Entry>>,
     weight: usize,
@@ -239,7 +243,7 @@ struct Batch<'t> {
 
 impl Batch<'_> {
     fn len(&self) -> usize {
-        self.answers.len() + self.claims.len() + self.log.len()
+        self.answers.len() + self.acknowledged.len() + self.claims.len() + self.log.len()
     }
 
     fn take(&mut self, write: Waiting) {
@@ -248,6 +252,10 @@ impl Batch<'_> {
                 self.do_sets();
                 self.answers.push(job.run(self.transaction));
                 return;
+            }
+            Waiting::Acknowledged(part) => {
+                self.weight += part.what.weight();
+                self.acknowledged.push(part);
             }
             Waiting::Claim(part) => {
                 self.weight += part.what.weight();
@@ -269,6 +277,9 @@ impl Batch<'_> {
         self.answers.extend(together(self.transaction, claims));
         let log = std::mem::take(&mut self.log);
         self.answers.extend(together(self.transaction, log));
+        let acknowledged = std::mem::take(&mut self.acknowledged);
+        self.answers
+            .extend(together(self.transaction, acknowledged));
     }
 }
 
@@ -334,9 +345,16 @@ impl Waiting {
     pub(super) fn refuse(self, cause: NotCommitted) {
         match self {
             Self::Alone(job) => job.0.refuse(cause),
+            Self::Acknowledged(part) => drop(part.sender.send(Err(cause.into()))),
             Self::Claim(part) => drop(part.sender.send(Err(cause.into()))),
             Self::Log(part) => drop(part.sender.send(Err(cause.into()))),
         }
+    }
+}
+
+impl From<Part<Acknowledged>> for Waiting {
+    fn from(part: Part<Acknowledged>) -> Self {
+        Self::Acknowledged(part)
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) use self::change::{Change, ChangeOutcome, Changed, Whom};
 pub(crate) use self::claim::{Claim, ClaimOutcome};
 pub(crate) use self::examined::{Examined, Whose};
 pub(crate) use self::filter::{EventFilter, LogNames};
-pub(crate) use self::host::{Acknowledgement, HostState, HostWord};
+pub(crate) use self::host::{Acknowledged, Acknowledgement, HostState, HostWord};
 pub(crate) use self::host_edit::{HostEdit, HostEdited};
 pub(crate) use self::lineage::{Lineage, Pass, Presented};
 pub(crate) use self::log::{

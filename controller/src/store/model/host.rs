@@ -2,6 +2,8 @@
 
 use fleet::Contract;
 
+use super::Lease;
+
 /// A host's own word, and when it was last heard.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct HostState {
@@ -40,6 +42,17 @@ pub(crate) struct HostWord {
     pub(crate) backend: String,
     /// Grants open there when it was last heard; `None` when it does not say.
     pub(crate) grants_open: Option<u32>,
+}
+
+/// An acknowledgement, and whose.
+#[derive(Clone, Debug)]
+pub(crate) struct Acknowledged {
+    /// Of the member.
+    pub(crate) host: u64,
+    pub(crate) acknowledgement: Box<Acknowledgement>,
+    /// Until when the text is good that it acknowledges, where that is news.
+    pub(crate) lease: Option<Lease>,
+    pub(crate) now_ms: u64,
 }
 
 /// What a host says of the policy it was sent.

@@ -1,13 +1,14 @@
 //! What hosts last said of themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fleet::Contract;
 
 use super::leases;
 use super::number::signed;
 use crate::store::error::StoreError;
-use crate::store::model::{Acknowledgement, HostState, HostWord, Lease, Opening};
+use crate::store::jobs::Together;
+use crate::store::model::{Acknowledged, Acknowledgement, HostState, HostWord, Opening};
 use crate::store::sql::{Connection, Error, Row, Set, params};
 
 const SEEN: &str = "UPDATE host_states SET last_seen_ms = ?2 WHERE member = ?1";
@@ -20,32 +21,31 @@ pub(super) fn insert(connection: &Connection, member: u64) -> Result<(), StoreEr
     Ok(())
 }
 
-/// A host's acknowledgement, and until when the text is good that is acknowledged by it, where that
-/// is news. A rejected policy is not an applied one: the last applied stays.
-pub(in crate::store) fn acknowledge(
-    connection: &Connection,
-    member: u64,
-    (acknowledgement, lease): (&Acknowledgement, Option<&Lease>),
-    now_ms: u64,
-) -> Result<(), StoreError> {
-    let Acknowledgement {
-        generation,
-        digest,
-        rejected,
-        drift,
-        audit_fault,
-        word,
-    } = acknowledgement;
-    let HostWord {
-        protected_ports,
-        own_protected_ports,
-        warnings,
-        floor_secs,
-        clock_offset_ms,
-        commands,
-        backend,
-        grants_open,
-    } = word;
+/// What hosts acknowledge at one time is noted in one go. A rejected policy is not an applied one: the last
+/// applied stays.
+impl Together for Acknowledged {
+    type Outcome = ();
+
+    fn all(connection: &Connection, several: &[Self]) -> Result<Vec<()>, StoreError> {
+        let mut rest = several;
+        while !rest.is_empty() {
+            // What a host says twice is noted twice: the second may leave something of the first.
+            let mut hosts = BTreeSet::new();
+            let once = rest.iter().take_while(|it| hosts.insert(it.host)).count();
+            let (now, later) = rest.split_at(once);
+            note(connection, now)?;
+            rest = later;
+        }
+        Ok(vec![(); several.len()])
+    }
+}
+
+/// Notes what several hosts acknowledge, each once.
+fn note(connection: &Connection, several: &[Acknowledged]) -> Result<(), StoreError> {
+    let mut rows = Set::default();
+    for acknowledged in several {
+        push(&mut rows, acknowledged)?;
+    }
     connection
         .prepare_cached(
             "UPDATE host_states SET
@@ -56,27 +56,48 @@ pub(in crate::store) fn acknowledge(
                 clock_offset_ms = ?12, commands = ?13, backend = ?14, grants_open = ?15
              WHERE member = ?1",
         )?
-        .execute(params![
-            signed(member),
-            signed(*generation),
-            digest,
-            rejected.join("\n"),
-            drift,
-            signed(now_ms),
-            audit_fault,
-            protected_ports.join("\n"),
-            own_protected_ports.join("\n"),
-            warnings.join("\n"),
-            signed(*floor_secs),
-            clock_offset_ms,
-            commands,
-            backend,
-            grants_open,
-        ])?;
-    match lease {
-        Some(lease) => leases::set(connection, member, lease),
-        None => Ok(()),
-    }
+        .execute_each(&rows)?;
+    leases::set_all(connection, several)
+}
+
+/// The row of one acknowledgement.
+fn push(rows: &mut Set, acknowledged: &Acknowledged) -> Result<(), StoreError> {
+    let Acknowledgement {
+        generation,
+        digest,
+        rejected,
+        drift,
+        audit_fault,
+        word,
+    } = acknowledged.acknowledgement.as_ref();
+    let HostWord {
+        protected_ports,
+        own_protected_ports,
+        warnings,
+        floor_secs,
+        clock_offset_ms,
+        commands,
+        backend,
+        grants_open,
+    } = word;
+    rows.push(params![
+        signed(acknowledged.host),
+        signed(*generation),
+        digest,
+        rejected.join("\n"),
+        drift,
+        signed(acknowledged.now_ms),
+        audit_fault,
+        protected_ports.join("\n"),
+        own_protected_ports.join("\n"),
+        warnings.join("\n"),
+        signed(*floor_secs),
+        clock_offset_ms,
+        commands,
+        backend,
+        grants_open,
+    ])?;
+    Ok(())
 }
 
 /// A host that opens its session says its version, and what it can do.

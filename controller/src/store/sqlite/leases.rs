@@ -5,22 +5,28 @@
 
 use super::number::signed;
 use crate::store::error::StoreError;
-use crate::store::model::Lease;
-use crate::store::sql::{Connection, OptionalExtension as _, params};
+use crate::store::model::{Acknowledged, Lease};
+use crate::store::sql::{Connection, OptionalExtension as _, Set, params};
 
-/// The host has acknowledged it.
-pub(super) fn set(connection: &Connection, member: u64, lease: &Lease) -> Result<(), StoreError> {
+/// What hosts acknowledge, each once, where that is news.
+pub(super) fn set_all(connection: &Connection, several: &[Acknowledged]) -> Result<(), StoreError> {
+    let mut rows = Set::default();
+    for Acknowledged { host, lease, .. } in several {
+        if let Some(lease) = lease {
+            rows.push(params![
+                signed(*host),
+                lease.digest,
+                signed(lease.until_secs)
+            ])?;
+        }
+    }
     connection
         .prepare_cached(
             "INSERT INTO host_leases (member, digest, until_secs) VALUES (?1, ?2, ?3)
              ON CONFLICT (member) DO UPDATE
              SET digest = excluded.digest, until_secs = excluded.until_secs",
         )?
-        .execute(params![
-            signed(member),
-            lease.digest,
-            signed(lease.until_secs)
-        ])?;
+        .execute_each(&rows)?;
     Ok(())
 }
 

@@ -7,10 +7,11 @@ use fleet::Event;
 
 use super::*;
 use crate::store::jobs::Together;
-use crate::store::model::{Entry, Push};
+use crate::store::model::{Acknowledged, Entry, HostWord, Lease, Push};
 use crate::store::sql::{self, Dialect, Value};
 
-/// Tables of the replay list, and of the log with what is said of hosts by the way, and their columns.
+/// Tables of the replay list, of what hosts acknowledge, and of the log with what is said of hosts by the way, and
+/// their columns.
 const OF_CLAIMS: [(&str, &str); 3] = [
     (
         "claims",
@@ -18,6 +19,15 @@ const OF_CLAIMS: [(&str, &str); 3] = [
     ),
     ("claim_dates_spent", "domain, through_secs"),
     ("claim_dates_won", "host, through_secs"),
+];
+const OF_HOSTS: [(&str, &str); 2] = [
+    (
+        "host_states",
+        "member, applied_generation, applied_digest, rejected, drift, last_seen_ms, audit_fault, \
+         protected_ports, own_protected_ports, warnings, floor_secs, clock_offset_ms, commands, backend, \
+         grants_open",
+    ),
+    ("host_leases", "member, digest, until_secs"),
 ];
 const OF_LOG: [(&str, &str); 7] = [
     (
@@ -161,6 +171,68 @@ async fn claims_in_sets_and_one_by_one_come_to_the_same() {
     let found = rows(&set, &OF_CLAIMS).await;
     assert!(found.values().all(|rows| !rows.is_empty()));
     assert_eq!(rows(&one, &OF_CLAIMS).await, found);
+}
+
+#[tokio::test]
+async fn what_hosts_acknowledge_in_sets_and_one_by_one_leaves_the_same_rows() {
+    let ((_first, one), (_second, set)) = (store().await, store().await);
+    let mut hosts = Vec::new();
+    for name in ["web-1", "web-2", "web-3"] {
+        hosts.push(join(&one, Role::Host, name).await.id);
+        assert_eq!(
+            join(&set, Role::Host, name).await.id,
+            *hosts.last().unwrap()
+        );
+    }
+    let mut random = Random(2_685_821_657_736_338_717);
+    for now_ms in NOW_MS..NOW_MS + 120 {
+        let mut lot = Vec::new();
+        for _ in 0..=random.below(5) {
+            let host = hosts[random.index(3)];
+            lot.push(acknowledged(&mut random, host, now_ms));
+        }
+        one_by_one(&one, lot.clone()).await;
+        in_a_set(&set, lot).await;
+        let found = rows(&set, &OF_HOSTS).await;
+        assert_eq!(rows(&one, &OF_HOSTS).await, found, "{now_ms}");
+    }
+    let found = rows(&set, &OF_HOSTS).await;
+    assert!(found.values().all(|rows| rows.len() == hosts.len()));
+}
+
+fn acknowledged(random: &mut Random, host: u64, now_ms: u64) -> Acknowledged {
+    let digest = [u8::try_from(random.below(9)).unwrap(); 32];
+    let is_rejected = random.is_one_in(3);
+    Acknowledged {
+        host,
+        acknowledgement: Box::new(Acknowledgement {
+            generation: random.below(7),
+            digest: if random.is_one_in(5) {
+                Vec::new()
+            } else {
+                digest.to_vec()
+            },
+            rejected: if is_rejected {
+                vec!["line 1: no".to_owned(), "line 2: no\0".to_owned()]
+            } else {
+                Vec::new()
+            },
+            drift: ["", "a rule is missing"][random.index(2)].to_owned(),
+            audit_fault: ["", "the disk is full"][random.index(2)].to_owned(),
+            word: HostWord {
+                protected_ports: vec!["tcp/22".to_owned(); random.index(3)],
+                clock_offset_ms: [None, Some(-5), Some(7)][random.index(3)],
+                commands: [None, Some(true), Some(false)][random.index(3)],
+                grants_open: [None, Some(2)][random.index(2)],
+                ..HostWord::default()
+            },
+        }),
+        lease: (!is_rejected && random.is_one_in(2)).then_some(Lease {
+            digest,
+            until_secs: random.below(2) * now_ms,
+        }),
+        now_ms,
+    }
 }
 
 /// A host that writes a journal, loses it, is set back, and sends what it has in odd pieces.
