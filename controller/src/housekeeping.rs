@@ -34,6 +34,9 @@ const INDEX_SHARE: u32 = 12;
 const FOLLOW_INTERVAL: Duration = Duration::from_secs(1);
 /// The same where other controllers write it.
 const FOLLOW_OTHERS_INTERVAL: Duration = Duration::from_millis(200);
+/// Between two looks for as many times as long as the first took, so that nobody waits long for it, and no longer than
+/// the second: most of a long look is waiting, and who does not follow is taken for dead.
+const FOLLOW_PAUSE: (u32, Duration) = (3, Duration::from_secs(1));
 
 /// The log is signed this often, when it has moved.
 const SIGN_INTERVAL: Duration = Duration::from_secs(5);
@@ -153,7 +156,7 @@ async fn follow(context: Arc<Context>) {
         } else {
             FOLLOW_INTERVAL
         };
-        let pause = interval.max(began.elapsed() * (INDEX_SHARE - 1));
+        let pause = pause_after(began.elapsed(), interval);
         tokio::select! {
             () = context.stopping.cancelled() => break,
             () = sleep(pause) => {}
@@ -163,6 +166,12 @@ async fn follow(context: Arc<Context>) {
     if let Err(error) = among.leave(&context).await {
         tracing::debug!(error = %program::one_line(&error), "others find out that this ends");
     }
+}
+
+/// How long nothing is followed after a look that took so long.
+fn pause_after(look: Duration, interval: Duration) -> Duration {
+    let (times, max) = FOLLOW_PAUSE;
+    interval.max(look.saturating_mul(times).min(max))
 }
 
 /// Puts in force what the others have changed, and exchanges with them who is where, what was heard and what was claimed.
@@ -266,4 +275,19 @@ async fn forget_some(context: &Context, before_secs: u64) -> Result<usize, Store
     context.claim_quotas.note_forgotten(&forgotten);
     context.refresh_fleet_state().await?;
     Ok(forgotten.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_long_a_look_took_the_next_is_a_second_later_at_most_and_short_ones_cost_a_quarter() {
+        let others = FOLLOW_OTHERS_INTERVAL;
+        for (look_ms, pause_ms) in [(0, 200), (50, 200), (100, 300), (4_000, 1_000)] {
+            let look = Duration::from_millis(look_ms);
+            assert_eq!(pause_after(look, others), Duration::from_millis(pause_ms));
+        }
+        assert_eq!(pause_after(Duration::MAX, FOLLOW_INTERVAL), FOLLOW_INTERVAL);
+    }
 }
