@@ -37,9 +37,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection on which nothing happens is probed this often, so that a controller that vanished
 /// without a word is noticed. A controller takes a host of which it hears nothing for eighteen seconds for gone: it does
 /// not ask by itself.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(11);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(12);
 /// A probe that is not answered within this ends the connection: both together clearly before twenty seconds are over.
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(7);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(6);
 /// The beginning of an answer must arrive within this, unless the caller asks for less.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 

@@ -16,8 +16,8 @@ use suite::{POLICY, same};
 /// Beside the one of its node, 192.0.2.1.
 const SECOND: &str = "192.0.2.2";
 /// From the moment in which an address refuses until the host is somewhere else: a host on whose line nothing happens asks
-/// every eleven seconds whether the controller is there.
-const SOON: Duration = Duration::from_secs(16);
+/// every twelve seconds whether the controller is there.
+const SOON: Duration = Duration::from_secs(17);
 
 /// Where the host's agent is connected; `None` for nowhere.
 fn connected(host: &Agent) -> Result<Option<String>> {
