@@ -28,7 +28,7 @@ mod taken;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write as _};
+use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -444,7 +444,13 @@ fn pack(
     Ok(file.metadata()?.len())
 }
 
+/// What it is: how long, and its digest.
 fn summed(contents: &mut impl Read) -> io::Result<Entry> {
+    copy_summed(contents, &mut io::sink())
+}
+
+/// Copies it, and says what was copied.
+fn copy_summed(contents: &mut impl Read, to: &mut impl Write) -> io::Result<Entry> {
     let mut hash = Sha256::new();
     let mut bytes = 0;
     let mut buffer = vec![0; 1 << 16];
@@ -453,6 +459,7 @@ fn summed(contents: &mut impl Read) -> io::Result<Entry> {
         let Some(part) = buffer.get(..read).filter(|part| !part.is_empty()) else {
             break;
         };
+        to.write_all(part)?;
         hash.update(part);
         bytes += read as u64;
     }

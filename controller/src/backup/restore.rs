@@ -1,17 +1,15 @@
 //! An archive unpacked, and its database put where it belongs.
 
 use std::fs;
-use std::io::{self, BufReader, Read, Seek as _, Write as _};
+use std::io::{self, BufReader, Read, Seek as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-
-use sha2::{Digest as _, Sha256};
 
 use super::archive::{next_file, skip_padding};
 use super::manifest::{self, Entry, FORMAT, Manifest};
 use super::{
     AUTHORITY, Archived, BackupError, DATABASE, Drafts, IDENTITY, NAME, OldArchive, RUN, SETTINGS,
-    SMALL_MAX, Taken, archived, summed, taken,
+    SMALL_MAX, Taken, archived, copy_summed, summed, taken,
 };
 use crate::data_dir::DataDir;
 use crate::database::switched_text;
@@ -287,23 +285,9 @@ fn unpack_file(path: &Path, mode: u32, contents: &mut impl Read) -> io::Result<E
         .create_new(true)
         .mode(mode)
         .open(path)?;
-    let mut hash = Sha256::new();
-    let mut bytes = 0;
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let read = contents.read(&mut buffer)?;
-        let Some(part) = buffer.get(..read).filter(|part| !part.is_empty()) else {
-            break;
-        };
-        file.write_all(part)?;
-        hash.update(part);
-        bytes += read as u64;
-    }
+    let written = copy_summed(contents, &mut file)?;
     file.sync_all()?;
-    Ok(Entry {
-        bytes,
-        sha256: hex::encode(hash.finalize()),
-    })
+    Ok(written)
 }
 
 fn mode(name: &str) -> u32 {
