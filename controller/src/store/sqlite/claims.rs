@@ -9,7 +9,7 @@ use super::number::signed;
 use crate::store::error::StoreError;
 use crate::store::jobs::Together;
 use crate::store::model::{Claim, ClaimOutcome};
-use crate::store::sql::{Connection, OptionalExtension as _, Set, params};
+use crate::store::sql::{Connection, Error, OptionalExtension as _, Row, Set, params};
 
 /// Domain and digest.
 type Message<'c> = (&'c [u8; 32], &'c [u8; 32]);
@@ -178,22 +178,26 @@ pub(in crate::store) fn recent(
     for sql in [dated, for_ever] {
         let left = limit.saturating_sub(i64::try_from(claims.len()).unwrap_or(i64::MAX));
         let mut statement = connection.prepare_cached(sql)?;
-        let read = statement.query_map(params![signed(now_secs), left], |row| {
-            Ok(Claim {
-                domain: row.get(0)?,
-                digest: row.get(1)?,
-                host: row.get(2)?,
-                seq: row.get(3)?,
-                forget_after_secs: row.get(4)?,
-                dated_secs: 0,
-                capped: false,
-            })
-        })?;
-        for claim in read {
+        let found = statement.query_map(params![signed(now_secs), left], read)?;
+        for claim in found {
             claims.push(claim?);
         }
     }
     Ok(claims)
+}
+
+/// A claim as hosts are told of it: what is asked for are its domain, its digest, its host, the number there, and until
+/// when it is remembered.
+pub(super) fn read(row: &Row<'_>) -> Result<Claim, Error> {
+    Ok(Claim {
+        domain: row.get(0)?,
+        digest: row.get(1)?,
+        host: row.get(2)?,
+        seq: row.get(3)?,
+        forget_after_secs: row.get(4)?,
+        dated_secs: 0,
+        capped: false,
+    })
 }
 
 /// How many claims each host has.

@@ -4,10 +4,11 @@
 //!
 //! Only over PostgreSQL: with SQLite there is one controller.
 
+use super::claims;
 use super::number::signed;
 use crate::store::error::StoreError;
 use crate::store::model::{Claim, HostAt, HostPushed as Pushed, HostSaid, Look};
-use crate::store::sql::{Connection, Dialect, OptionalExtension as _, Row, params};
+use crate::store::sql::{Connection, Dialect, OptionalExtension as _, params};
 
 /// Hosts in one statement at most.
 const TOGETHER: usize = 10_000;
@@ -155,20 +156,9 @@ pub(in crate::store) fn claims_after(
         "SELECT domain, digest, host, seq, coalesce(forget_after_secs, 0) FROM claims
          WHERE position > ?1 AND position <= ?2 ORDER BY position DESC LIMIT ?3",
     )?;
-    let claims = statement.query_map(params![signed(after), signed(through), limit], claim)?;
+    let claims =
+        statement.query_map(params![signed(after), signed(through), limit], claims::read)?;
     Ok(claims.collect::<Result<_, _>>()?)
-}
-
-fn claim(row: &Row<'_>) -> Result<Claim, crate::store::sql::Error> {
-    Ok(Claim {
-        domain: row.get(0)?,
-        digest: row.get(1)?,
-        host: row.get(2)?,
-        seq: row.get(3)?,
-        forget_after_secs: row.get(4)?,
-        dated_secs: 0,
-        capped: false,
-    })
 }
 
 /// See `Store::pushed_between`.
