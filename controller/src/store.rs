@@ -10,7 +10,8 @@
 //! | `others` | what several controllers tell each other |
 //! | `proof` | what proves the log |
 //! | `sending` | what goes out: records for sinks, numbers, copies |
-//! | `alone` | a database that nobody else uses |
+//! | `opened` | a database that was opened for something that is done with all of it |
+//! | `alone` | one that nobody else uses |
 //! | `snapshot` | a database read as it is at one moment |
 //! | `copying` | a database copied to another place, whichever engine is at either |
 //! | `sql` | one face of SQL, for whatever engine |
@@ -36,6 +37,7 @@ mod jobs;
 mod lanes;
 mod membership;
 pub(crate) mod model;
+mod opened;
 pub(crate) mod others;
 pub(crate) mod place;
 mod postgres;

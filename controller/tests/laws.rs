@@ -53,6 +53,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
             "store/place.rs",
             // Whichever it is.
             "store/alone.rs",
+            "store/opened.rs",
             "store/snapshot.rs",
             "store/whole.rs",
             "store/fixture.rs",

@@ -4,20 +4,17 @@ use std::time::Duration;
 
 use super::Place;
 use super::error::StoreError;
+use super::opened::Opened;
 use super::postgres;
 use super::seal::SealKey;
 use super::sql::Connection;
-use super::sql::postgres::Postgres;
 use super::sqlite::{self, schema};
 
 /// A server takes a moment to notice that somebody has gone: how often it is asked, and after which pause.
 const GOING: (u32, Duration) = (30, Duration::from_millis(100));
 
 /// See the module.
-pub(super) enum Alone {
-    Sqlite(sqlite::Alone),
-    Postgres(Postgres),
-}
+pub(super) struct Alone(pub(super) Opened);
 
 // === impl Alone ===
 
@@ -25,15 +22,12 @@ impl Alone {
     /// Opens it with the newest schema, and makes sure that nobody else uses it. Of a file the lock of its
     /// directory says so. Not in a task.
     pub(super) fn open(place: &Place, seal: &SealKey) -> Result<Self, StoreError> {
-        let alone = match place {
-            Place::File(path) => Self::Sqlite(sqlite::open_alone(path, &seal.row_key())?),
-            Place::Postgres(settings) => Self::Postgres(postgres::open_alone(settings, seal)?),
-        };
+        let alone = Self(match place {
+            Place::File(path) => Opened::Sqlite(sqlite::open_alone(path, &seal.row_key())?),
+            Place::Postgres(settings) => Opened::Postgres(postgres::open_alone(settings, seal)?),
+        });
         alone.is_alone(place)?;
-        let found: u32 = match &alone {
-            Self::Sqlite(connection) => schema::version(connection)?,
-            Self::Postgres(connection) => postgres::schema(connection)?,
-        };
+        let found = alone.0.schema()?;
         if found != schema::SCHEMA {
             return Err(StoreError::Newer {
                 found,
@@ -45,30 +39,22 @@ impl Alone {
     }
 
     pub(super) fn sql(&self) -> &Connection {
-        match self {
-            Self::Sqlite(connection) => connection,
-            Self::Postgres(connection) => connection,
-        }
+        self.0.sql()
     }
 
     /// Begins to read it as it is now, and keeps others from writing until this is dropped.
     pub(super) fn freeze(&self) -> Result<(), StoreError> {
-        let connection = self.sql();
-        match self {
-            Self::Sqlite(_) => connection.execute_batch("BEGIN")?,
-            Self::Postgres(_) => {
-                // Of the session, not of a transaction: it is there before the snapshot is.
-                connection.execute_batch(&postgres::LOCK.replace("_xact", ""))?;
-                connection.execute_batch("SET idle_in_transaction_session_timeout = 0")?;
-                connection.execute_batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
-            }
+        if let Opened::Postgres(connection) = &self.0 {
+            // Of the session, not of a transaction: it is there before the snapshot is.
+            let connection: &Connection = connection;
+            connection.execute_batch(&postgres::LOCK.replace("_xact", ""))?;
         }
-        Ok(())
+        self.0.begin_reading()
     }
 
     /// Nobody else is there.
     pub(super) fn is_alone(&self, place: &Place) -> Result<(), StoreError> {
-        let Self::Postgres(connection) = self else {
+        let Opened::Postgres(connection) = &self.0 else {
             return Ok(());
         };
         let connection: &Connection = connection;
@@ -87,7 +73,7 @@ impl Alone {
 
     /// Ends every connection that another program of ours has made meanwhile: the next one asks anew what holds.
     pub(super) fn end_others(&self) -> Result<(), StoreError> {
-        let Self::Postgres(connection) = self else {
+        let Opened::Postgres(connection) = &self.0 else {
             return Ok(());
         };
         let connection: &Connection = connection;
@@ -106,9 +92,9 @@ impl Alone {
         work: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let connection = self.sql();
-        match self {
-            Self::Sqlite(_) => connection.execute_batch("BEGIN IMMEDIATE")?,
-            Self::Postgres(_) => {
+        match &self.0 {
+            Opened::Sqlite(_) => connection.execute_batch("BEGIN IMMEDIATE")?,
+            Opened::Postgres(_) => {
                 connection.execute_batch(&format!("BEGIN; {}", postgres::LOCK))?;
             }
         }

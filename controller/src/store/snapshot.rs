@@ -2,58 +2,42 @@
 
 use super::Place;
 use super::error::StoreError;
+use super::opened::Opened;
 use super::postgres;
 use super::seal::SealKey;
 use super::sql::Connection;
-use super::sql::postgres::Postgres;
-use super::sqlite::{self, connection, half_copy, rows, schema};
+use super::sqlite::{connection, half_copy, rows};
 
 /// See the module.
-pub(super) enum Snapshot {
-    Sqlite(sqlite::Alone),
-    Postgres(Postgres),
-}
+pub(super) struct Snapshot(Opened);
 
 // === impl Snapshot ===
 
 impl Snapshot {
     /// Begins to read it; nothing is made where there is none. Not in a task.
     pub(super) fn begin(place: &Place, seal: &SealKey) -> Result<Self, StoreError> {
-        let snapshot = match place {
+        let opened = match place {
             Place::File(path) => {
                 let connection = connection::reading(path)?;
                 rows::reading(&connection, &seal.row_key())?;
-                Self::Sqlite(connection)
+                Opened::Sqlite(connection)
             }
-            Place::Postgres(settings) => Self::Postgres(postgres::open_reading(settings, seal)?),
+            Place::Postgres(settings) => Opened::Postgres(postgres::open_reading(settings, seal)?),
         };
-        let connection = snapshot.sql();
-        match &snapshot {
-            Self::Sqlite(_) => connection.execute_batch("BEGIN")?,
-            Self::Postgres(_) => {
-                connection.execute_batch("SET idle_in_transaction_session_timeout = 0")?;
-                connection.execute_batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
-            }
-        }
-        half_copy::refuse_half(connection)?;
-        if let Self::Postgres(connection) = &snapshot {
+        opened.begin_reading()?;
+        half_copy::refuse_half(opened.sql())?;
+        if let Opened::Postgres(connection) = &opened {
             postgres::require_proofs(connection)?;
         }
-        Ok(snapshot)
+        Ok(Self(opened))
     }
 
     pub(super) fn sql(&self) -> &Connection {
-        match self {
-            Self::Sqlite(connection) => connection,
-            Self::Postgres(connection) => connection,
-        }
+        self.0.sql()
     }
 
     /// The number of its schema; 0 of one that has none.
     pub(super) fn schema(&self) -> Result<u32, StoreError> {
-        match self {
-            Self::Sqlite(connection) => schema::version(connection),
-            Self::Postgres(connection) => postgres::schema(connection),
-        }
+        self.0.schema()
     }
 }

@@ -6,6 +6,7 @@ use fleet::Event;
 use super::alone::Alone;
 use super::error::StoreError;
 use super::model::{Examined, Resealed, Whose};
+use super::opened::Opened;
 use super::seal::{KEY_LEN, SealKey};
 use super::snapshot::Snapshot;
 use super::sqlite::{backup, meta, resealing, rows, searched, words};
@@ -53,7 +54,7 @@ pub(super) fn reseal_shared(
     keys: (&[u8; KEY_LEN], &[u8; KEY_LEN]),
     (event, run_key): (Event, &str),
 ) -> Result<Resealed, StoreError> {
-    let Alone::Postgres(server) = database else {
+    let Opened::Postgres(server) = &database.0 else {
         return Err(StoreError::Closed);
     };
     let resealed = database.within(|connection| {
