@@ -18,6 +18,26 @@ use super::{Place, Store};
 /// When everything in a fixture happens, milliseconds since the Unix epoch.
 pub(crate) const NOW_MS: u64 = 1_800_000_000_000;
 
+/// Numbers that are the same in each run.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % end
+    }
+
+    pub(crate) fn index(&mut self, end: usize) -> usize {
+        usize::try_from(self.below(end as u64)).unwrap()
+    }
+
+    pub(crate) fn is_one_in(&mut self, all: u64) -> bool {
+        self.below(all) == 0
+    }
+}
+
 /// A fleet's store in `dir`; opened again when it is there.
 pub(crate) async fn open(dir: &Path) -> Store {
     let (place, is_new) = place(dir);

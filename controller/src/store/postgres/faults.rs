@@ -144,12 +144,7 @@ fn a_connection_that_falls_silent_is_lost_within_seconds_and_what_it_committed_i
 fn a_question_that_nobody_waits_for_any_more_ends_at_the_server() {
     let trial = Trial::start(FAST);
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let engine = super::Postgres::open(
-        &trial.settings("postgres"),
-        &super::SealKey::new(&[7; 32]),
-        None,
-    )
-    .unwrap();
+    let engine = trial.engine();
     let ask = |sql: &'static str, times: usize| {
         let engine = engine.clone();
         runtime.spawn(async move {

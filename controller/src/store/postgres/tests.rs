@@ -140,12 +140,7 @@ fn a_controller_is_made_and_serves_over_postgresql_and_another_fleet_is_left_alo
 fn a_write_undoes_itself_alone_whatever_it_makes_of_a_statement_that_failed() {
     let trial = Trial::start(FAST);
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let engine = super::Postgres::open(
-        &trial.settings("postgres"),
-        &super::SealKey::new(&[7; 32]),
-        None,
-    )
-    .unwrap();
+    let engine = trial.engine();
     let write = |numbers: &'static [i64], is_told: bool| {
         let engine = engine.clone();
         runtime.spawn(async move {

@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::store::place::PostgresSettings;
+use crate::store::seal::SealKey;
 
 /// Where Debian puts them, newest last.
 const PROGRAMS: &str = "/usr/lib/postgresql";
@@ -195,6 +196,11 @@ impl Trial {
     /// How its database of this name is reached.
     pub(crate) fn settings(&self, database: &str) -> PostgresSettings {
         settings(self.socket(), database)
+    }
+
+    /// The engine over its own database, under the key of all fixtures. Not in a task.
+    pub(in crate::store) fn engine(&self) -> super::Postgres {
+        super::Postgres::open(&self.settings("postgres"), &SealKey::new(&[7; 32]), None).unwrap()
     }
 
     /// What tells child processes of this server.

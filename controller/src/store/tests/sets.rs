@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use fleet::Event;
 
 use super::*;
+use crate::store::fixture::Random;
 use crate::store::jobs::Together;
 use crate::store::model::{Acknowledged, Entry, HostWord, Lease, Push};
 use crate::store::sql::{self, Dialect, Value};
@@ -45,26 +46,6 @@ const OF_LOG: [(&str, &str); 7] = [
     ("host_alarms", "member, kind, count, last_ms, reason"),
     ("host_states", "member, last_seen_ms"),
 ];
-
-/// Numbers that are the same in each run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % end
-    }
-
-    fn index(&mut self, end: usize) -> usize {
-        usize::try_from(self.below(end as u64)).unwrap()
-    }
-
-    fn is_one_in(&mut self, all: u64) -> bool {
-        self.below(all) == 0
-    }
-}
 
 /// All rows of these tables.
 async fn rows(

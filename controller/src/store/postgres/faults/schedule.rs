@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::proxy::{Cut, Proxy};
 use super::{FAST, over};
-use crate::store::fixture::NOW_MS;
+use crate::store::fixture::{NOW_MS, Random};
 use crate::store::model::{Claim, ClaimOutcome};
 use crate::store::postgres::trial::Trial;
 use crate::store::seal::SealKey;
@@ -16,17 +16,6 @@ use crate::store::{Place, Store};
 
 const ROUNDS: u64 = 150;
 const MESSAGES: u64 = 120;
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % end
-    }
-}
 
 /// Asks as an agent does: the next controller when one does not answer, under the same number.
 async fn ask(stores: [Store; 2], first: usize, claim: Claim) -> (Claim, ClaimOutcome) {
