@@ -3,12 +3,14 @@
 
 use std::cell::{Cell, OnceCell};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use harness::service::UdpService;
 use harness::{Lab, Node, Postgres};
 
 use crate::keyring::ECHO_PORT;
 use crate::probe::{Prober, Target};
+use crate::relay::Relay;
 
 /// Where every experiment takes place.
 #[derive(Debug)]
@@ -25,6 +27,9 @@ pub(crate) struct Arena {
     pub(crate) is_over_postgres: bool,
     /// That server, from the first time that it is needed.
     postgres: OnceCell<Postgres>,
+    /// How long a journey to it takes, and what makes it so long.
+    journey: Duration,
+    relay: OnceCell<Relay>,
     /// Goes last: with it go the namespaces.
     lab: Lab,
 }
@@ -32,7 +37,10 @@ pub(crate) struct Arena {
 // === impl Arena ===
 
 impl Arena {
-    pub(crate) fn new(postgres: bool, one_process: bool) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        (postgres, journey): (bool, Duration),
+        one_process: bool,
+    ) -> anyhow::Result<Self> {
         let lab = Lab::new()?;
         let server = lab.node("server", 1)?;
         let client = lab.node("client", 2)?;
@@ -67,6 +75,8 @@ impl Arena {
             _echo: echo,
             is_over_postgres: postgres,
             postgres: OnceCell::new(),
+            journey,
+            relay: OnceCell::new(),
             lab,
         })
     }
@@ -95,7 +105,18 @@ impl Arena {
     /// A database with nothing in it at the PostgreSQL server, as controllers are told of it.
     pub(crate) fn database(&self) -> anyhow::Result<String> {
         let name = format!("d{}", self.next_node.get());
-        self.postgres()?.database(&name)
+        let server = self.postgres()?;
+        if self.journey.is_zero() {
+            return server.database(&name);
+        }
+        if self.relay.get().is_none() {
+            let relay = Relay::start(server.dir(), self.journey)?;
+            self.relay.get_or_init(|| relay);
+        }
+        server.database_at(
+            &name,
+            self.relay.get().map_or_else(|| server.dir(), Relay::dir),
+        )
     }
 
     /// An address that no packet came from yet.

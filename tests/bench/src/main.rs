@@ -11,11 +11,13 @@ mod flood;
 mod keyring;
 mod players;
 mod probe;
+mod relay;
 mod report;
 mod servers;
 mod stats;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -76,6 +78,11 @@ struct Args {
     #[arg(long)]
     postgres: bool,
 
+    /// E9, E10 and E12 to E14: how long a journey to the PostgreSQL server and back takes beside what it takes
+    /// on one machine
+    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = milliseconds)]
+    database_rtt: Duration,
+
     /// Play hosts of E13 and E14, as this program tells itself
     #[arg(long, value_name = "PART", hide = true)]
     play: Option<String>,
@@ -105,7 +112,7 @@ fn main() -> anyhow::Result<()> {
         args.experiments.is_empty() || args.experiments.iter().any(|wanted| covers(wanted, name))
     };
     let mut report = Report::new(args.json.as_deref())?;
-    let arena = Arena::new(args.postgres, args.one_process)?;
+    let arena = Arena::new((args.postgres, args.database_rtt), args.one_process)?;
     for server in &servers {
         gate(&arena, *server, &wanted, &mut report)?;
     }
@@ -114,6 +121,13 @@ fn main() -> anyhow::Result<()> {
     }
     println!("{}", report.table());
     Ok(())
+}
+
+/// A time in milliseconds, as `0.5ms`.
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    let number = text.strip_suffix("ms").and_then(|it| it.parse().ok());
+    let time = number.and_then(|it: f64| Duration::try_from_secs_f64(it / 1e3).ok());
+    time.ok_or_else(|| "a time in milliseconds, as 0.5ms".to_owned())
 }
 
 /// Whether `wanted` means experiment `name`: `E4` means E4a and E4d, but `E1` does not mean E10.

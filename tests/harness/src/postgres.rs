@@ -93,11 +93,25 @@ impl Postgres {
     ///
     /// When there is one of this name.
     pub fn database(&self, name: &str) -> Result<String> {
+        self.database_at(name, &self.dir)
+    }
+
+    /// The same, reached over the socket in another directory.
+    ///
+    /// # Errors
+    ///
+    /// As [`database`](Self::database).
+    pub fn database_at(&self, name: &str, socket: &Path) -> Result<String> {
         self.sql("postgres", &format!("CREATE DATABASE {name}"))?;
         Ok(format!(
             "host={} user=postgres dbname={name}",
-            self.dir.display()
+            socket.display()
         ))
+    }
+
+    /// The directory of its socket.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Runs statements, and gives what they print, a row a line.
