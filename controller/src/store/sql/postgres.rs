@@ -182,13 +182,14 @@ impl Postgres {
 
     /// The same for all rows of a set at once; false where that cannot be said.
     pub(super) fn execute_each(&self, sql: &str, set: &Set) -> Result<bool, Error> {
-        if self
-            .proofs
-            .as_ref()
-            .is_some_and(|proofs| proofs.of(sql).is_some())
-        {
-            return Ok(false);
+        match self.proofs.as_ref().and_then(|proofs| proofs.of(sql)) {
+            Some(proving) => self.write_all_proven((sql, &proving), set),
+            None => self.execute_set(sql, set),
         }
+    }
+
+    /// The same of rows without proofs.
+    fn execute_set(&self, sql: &str, set: &Set) -> Result<bool, Error> {
         let Some(statement) = self.prepared_for_sets(sql)? else {
             return Ok(false);
         };
@@ -198,9 +199,9 @@ impl Postgres {
         Ok(true)
     }
 
-    /// What a statement gives for all rows of a set, with the number of that after its own columns; `None`
-    /// where that cannot be said.
-    pub(super) fn query_each(
+    /// What a statement gives for all rows of a set, one that asks with the number of that after its own
+    /// columns; `None` where that cannot be said.
+    pub(super) fn query_set(
         &self,
         sql: &str,
         set: &Set,

@@ -65,7 +65,7 @@ impl Statement<'_> {
             return Ok(());
         }
         if let Self::Postgres(connection, sql) = self
-            && let Some(found) = connection.query_each(sql, set)?
+            && let Some(found) = connection.query_set(sql, set)?
         {
             for row in &found {
                 // What stands after the columns of the statement itself.

@@ -6,7 +6,6 @@
 //! Then the MAC is written beside it, in the same transaction. Whatever else changes such a row, a trigger in the
 //! database too, makes none.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,8 +15,8 @@ use tokio_postgres::types::{FromSql, Type};
 
 use super::{Postgres, Taken};
 use crate::store::seal::{RowKey, RowMac};
-use crate::store::sql::Error;
 use crate::store::sql::table::Table;
+use crate::store::sql::{Error, Set, params_from_iter};
 
 /// Rows that are given their MACs in one journey.
 const TOGETHER: usize = 500;
@@ -180,16 +179,39 @@ impl Postgres {
             return self.query(sql, params);
         };
         let rows = self.query(&proving.giving(sql, with_id), params)?;
-        let mut macs = String::new();
-        for found in &rows {
+        self.prove(&rows, proving, proofs)?;
+        Ok(rows)
+    }
+
+    /// The same for all rows of a set at once; false where that cannot be said.
+    pub(super) fn write_all_proven(
+        &self,
+        (sql, proving): (&str, &Proving),
+        set: &Set,
+    ) -> Result<bool, Error> {
+        let Some(proofs) = &self.proofs else {
+            return Ok(false);
+        };
+        let Some(rows) = self.query_set(&proving.giving(sql, false), set)? else {
+            return Ok(false);
+        };
+        self.prove(&rows, proving, proofs)?;
+        Ok(true)
+    }
+
+    /// Gives rows that were written their MACs, where what was there before them is ours.
+    fn prove(&self, rows: &[Row], proving: &Proving, proofs: &Proofs) -> Result<(), Error> {
+        let table = proving.table;
+        let mut macs = Set::default();
+        for found in rows {
             let row = fields(found, 0)?.unwrap_or_default();
-            if !proving.table.only.is_empty() && !is_of(proving.table, row.get(1)) {
+            if !table.only.is_empty() && !is_of(table, row.get(1)) {
                 continue;
             }
             let strangers: i64 = found.try_get(2)?;
             if strangers > 0 {
                 return Err(Error::Altered {
-                    table: proving.table.name,
+                    table: table.name,
                     row: "(a trigger or rule is on it)".to_owned(),
                 });
             }
@@ -198,12 +220,27 @@ impl Postgres {
             {
                 return Err(proving.altered(&row));
             }
-            set_mac(&mut macs, proving.table, &row, &proofs.key);
+            push_mac(&mut macs, table, &row, &proofs.key)?;
         }
-        if !macs.is_empty() {
-            self.batch(&macs)?;
+        self.write_macs(table, &macs)
+    }
+
+    fn write_macs(&self, table: &Table, macs: &Set) -> Result<(), Error> {
+        if macs.is_empty() {
+            return Ok(());
         }
-        Ok(rows)
+        let key = table.key.iter().zip(1..);
+        let is_it: Vec<String> = key
+            .map(|(it, number)| format!("{it} = ?{number}"))
+            .collect();
+        let sql = format!(
+            "UPDATE {} SET mac = ?{} WHERE {}",
+            table.name,
+            table.key.len() + 1,
+            is_it.join(" AND ")
+        );
+        self.execute_set(&sql, macs)?;
+        Ok(())
     }
 
     /// Gives every row its MAC under this key, or only those that have one under another.
@@ -226,14 +263,14 @@ impl Postgres {
             );
             let rows = self.query(&sql, &[] as &[&dyn crate::store::sql::ToSql; 0])?;
             for rows in rows.chunks(TOGETHER) {
-                let mut macs = String::new();
+                let mut macs = Set::default();
                 for row in rows {
                     let row = fields(row, 0)?.unwrap_or_default();
                     if table.only.is_empty() || is_of(table, row.get(1)) {
-                        set_mac(&mut macs, table, &row, key);
+                        push_mac(&mut macs, table, &row, key)?;
                     }
                 }
-                self.batch(&macs)?;
+                self.write_macs(table, &macs)?;
             }
         }
         Ok(())
@@ -293,31 +330,12 @@ fn mac_of(covered: &[Value], key: &RowKey) -> RowMac {
     mac
 }
 
-/// Adds the statement that writes a row's MAC. Values are digits or hexadecimal only.
-fn set_mac(out: &mut String, table: &Table, row: &[Value], key: &RowKey) {
-    let mac = hex::encode(mac_of(row, key).finish());
-    let is_it: Vec<String> = table
-        .key
-        .iter()
-        .zip(row.iter().skip(1))
-        .map(|(column, value)| match value {
-            Value::Integer(number) => format!("{column} = {number}"),
-            Value::Text(text) => {
-                format!(
-                    "{column} = convert_from(decode('{}', 'hex'), 'UTF8')",
-                    hex::encode(text)
-                )
-            }
-            Value::Blob(bytes) => format!("{column} = decode('{}', 'hex')", hex::encode(bytes)),
-            Value::Null | Value::Real(_) => "false".to_owned(),
-        })
-        .collect();
-    let _ = writeln!(
-        out,
-        "UPDATE {} SET mac = decode('{mac}', 'hex') WHERE {};",
-        table.name,
-        is_it.join(" AND ")
-    );
+/// Adds what names a row, and its MAC.
+fn push_mac(macs: &mut Set, table: &Table, row: &[Value], key: &RowKey) -> Result<(), Error> {
+    let mac = Value::Blob(mac_of(row, key).finish().to_vec());
+    // The name of the table stands before the key.
+    let named = row.iter().skip(1).take(table.key.len());
+    macs.push(params_from_iter(named.chain([&mac])))
 }
 
 fn shown(value: &Value) -> String {

@@ -7,6 +7,7 @@ use super::*;
 use crate::store::Store;
 use crate::store::fixture::{self, NOW_MS, apply, change, event, invitation, join, new_member};
 use crate::store::model::{ChangeOutcome, EnrollConflict, EnrollOutcome, TokenFate};
+use crate::store::sql::Set;
 use crate::store::sqlite::migrations;
 
 const SECRET: [u8; 32] = [1; 32];
@@ -209,6 +210,116 @@ async fn no_write_of_the_controller_gives_a_row_that_was_changed_a_good_mac() {
     );
     assert_eq!(found(dir.path()).0, before);
     assert_eq!(before.len(), 2);
+}
+
+/// Writes something into every table, each in one set: a column of rows that are there, or new rows.
+fn write_sets(connection: &Connection) -> Result<(), StoreError> {
+    for (table, find, write) in [
+        (
+            "meta",
+            "SELECT key, value FROM meta WHERE key IN ('replay_floor_secs', 'claim_epoch')",
+            "INSERT INTO meta (key, value) VALUES (?1, ?2)
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        ),
+        (
+            "members",
+            "SELECT id, 'reason ' || name FROM members",
+            "UPDATE members SET lock_reason = ?2 WHERE id = ?1",
+        ),
+        (
+            "member_keys",
+            "SELECT id, 'reason ' || id FROM member_keys",
+            "UPDATE member_keys SET lock_reason = ?2 WHERE id = ?1",
+        ),
+        (
+            "former_names",
+            "SELECT id, 'name ' || id FROM member_keys",
+            "INSERT INTO former_names (key, role, name) VALUES (?1, 'user', ?2)",
+        ),
+        (
+            "departed_users",
+            "SELECT 'other ' || name, removed_at_ms FROM departed_users
+             UNION ALL SELECT 'third', 3 FROM departed_users",
+            "INSERT INTO departed_users (name, removed_at_ms, removed_by) VALUES (?1, ?2, 'x')",
+        ),
+        (
+            "tokens",
+            "SELECT secret_hash, 'name ' || id FROM tokens",
+            "UPDATE tokens SET key_name = ?2 WHERE secret_hash = ?1",
+        ),
+        (
+            "policies",
+            "SELECT generation, 'message ' || generation FROM policies",
+            "UPDATE policies SET message = ?2 WHERE generation = ?1",
+        ),
+        (
+            "audit_keys",
+            "SELECT id, made_at_ms + 1 FROM audit_keys",
+            "UPDATE audit_keys SET made_at_ms = ?2 WHERE id = ?1",
+        ),
+        (
+            "journals",
+            "SELECT id, 'epoch ' || id FROM journals",
+            "UPDATE journals SET epoch = ?2 WHERE id = ?1",
+        ),
+    ] {
+        let mut statement = connection.prepare(find)?;
+        let mut set = Set::default();
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            set.push([row.get::<_, Value>(0)?, row.get(1)?])?;
+        }
+        assert!(!set.is_empty(), "{table}");
+        connection.prepare(write)?.execute_each(&set)?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_written_in_a_set_has_its_macs_in_every_table() {
+    let dir = TempDir::new().unwrap();
+    let store = fleet(dir.path()).await;
+
+    store.engine.write(write_sets).await.unwrap();
+
+    let found = found(dir.path()).0;
+    assert!(found.is_empty(), "{found:?}");
+    let written = store.engine.read(|connection| {
+        let written = "SELECT count(*) FROM members WHERE lock_reason LIKE 'reason %'";
+        let written: u64 = connection.query_row(written, [], |row| row.get(0))?;
+        let of_sets = "SELECT count(*) FROM former_names WHERE mac IS NOT NULL";
+        Ok((
+            written,
+            connection.query_row(of_sets, [], |row| row.get::<_, u64>(0))?,
+        ))
+    });
+    assert_eq!(written.await.unwrap(), (3, 3));
+}
+
+#[tokio::test]
+async fn a_set_is_refused_when_one_of_its_rows_was_changed_by_something_else() {
+    let dir = TempDir::new().unwrap();
+    let store = fleet(dir.path()).await;
+    fixture::edit(
+        dir.path(),
+        "UPDATE members SET role = 'owner' WHERE name = 'web'",
+    );
+    let before = found(dir.path()).0;
+
+    let written = store.engine.write(write_sets).await;
+
+    assert!(
+        matches!(
+            &written,
+            Err(StoreError::Altered {
+                table: "members",
+                ..
+            })
+        ),
+        "{written:?}"
+    );
+    assert_eq!(found(dir.path()).0, before);
+    assert_eq!(before.len(), 1);
 }
 
 #[tokio::test]
