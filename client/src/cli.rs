@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use program::{LogArgs, ManArgs};
 
 use crate::commands::{
-    audit, can, close, complete, host, join, keygen, knock, list, member, policy, profile, proxy,
-    report, run, sink, ssh, sync, token, who_can,
+    audit, can, close, complete, controller, host, join, keygen, knock, list, member, policy,
+    profile, proxy, report, run, sink, ssh, sync, token, who_can,
 };
 use crate::context::Context;
 use crate::error::Result;
@@ -74,6 +74,7 @@ pub(crate) enum Command {
     Token(token::TokenArgs),
     Member(member::MemberArgs),
     Host(host::HostArgs),
+    Controller(controller::ControllerArgs),
     Policy(policy::PolicyArgs),
     WhoCan(who_can::WhoCanArgs),
     Can(can::CanArgs),
@@ -118,6 +119,7 @@ impl Command {
             Self::Token(args) => token::run(context, args).await,
             Self::Member(args) => member::run(context, args).await,
             Self::Host(args) => host::run(context, args).await,
+            Self::Controller(args) => controller::run(context, args).await,
             Self::Policy(args) => policy::run(context, args).await,
             Self::WhoCan(args) => who_can::run(context, args).await,
             Self::Can(args) => can::run(context, args).await,

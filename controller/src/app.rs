@@ -13,6 +13,7 @@
 //! | `members` | see who belongs to the fleet; lock, unlock, remove |
 //! | `host_changes` | give a host other addresses, labels and another name |
 //! | `hosts` | see hosts; what a host says of itself |
+//! | `controllers` | the controllers that serve, and where each host is connected |
 //! | `agent_age` | whether a host's agent is older than this controller |
 //! | `follow` | what stands in the database and is not in force here |
 //! | `others` | what several controllers over one database tell each other |
@@ -31,6 +32,7 @@ mod agent_age;
 pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod claims;
+pub(crate) mod controllers;
 pub(crate) mod directory;
 pub(crate) mod enroll;
 pub(crate) mod events;

@@ -21,7 +21,8 @@ use crate::settings::Settings;
 use crate::sinks::state::Sinks;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::model::{Claim, FleetState};
+use crate::store::model::{Claim, ControllerFacts, FleetState};
+use crate::timestamp::Timestamp;
 
 /// The parts of a running controller.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub(crate) struct Context {
     pub(crate) claim_quotas: ClaimQuotas,
     /// How fast each host may fill the log.
     pub(crate) event_quotas: EventQuotas,
+    /// When it began to serve.
+    pub(crate) since: Timestamp,
     /// Fires once, when the controller is to stop.
     pub(crate) stopping: CancellationToken,
     /// Sessions and listings that run beside their request.
@@ -65,6 +68,15 @@ impl Context {
         Endpoint {
             address: self.settings.address.clone(),
             ca_fingerprint: self.authorities.get().current().fingerprint(),
+        }
+    }
+
+    /// What this controller says of itself.
+    pub(crate) fn facts(&self) -> ControllerFacts {
+        ControllerFacts {
+            address: self.settings.address.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            since_ms: self.since.ms(),
         }
     }
 

@@ -20,10 +20,12 @@
 //! | `last-backup` | when one was made last |
 
 mod authority;
+mod begun;
 mod drafts;
 mod hands;
 mod seal_keys;
 
+pub(crate) use self::begun::Begun;
 pub use self::seal_keys::seal_key_from;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};

@@ -36,7 +36,7 @@ use crate::random::random;
 use crate::start::{Running, init};
 
 /// Every RPC of the contract.
-pub const RPCS: [&str; 37] = [
+pub const RPCS: [&str; 38] = [
     "/postern.v1.Agent/Acknowledge",
     "/postern.v1.Agent/Claim",
     "/postern.v1.Agent/PushEvents",
@@ -55,6 +55,7 @@ pub const RPCS: [&str; 37] = [
     "/postern.v1.Operator/Can",
     "/postern.v1.Operator/CreateToken",
     "/postern.v1.Operator/DiffPolicy",
+    "/postern.v1.Operator/ListControllers",
     "/postern.v1.Operator/ListHosts",
     "/postern.v1.Operator/ListMembers",
     "/postern.v1.Operator/ListTokens",

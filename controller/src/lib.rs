@@ -88,7 +88,7 @@ pub use sinks::error::DeliveryError;
 pub use start::error::StartError;
 pub use start::{Running, create_token, init, init_join, init_over};
 pub use status::ask::status;
-pub use status::{SinkStatus, Status};
+pub use status::{ControllerStatus, SinkStatus, Status};
 pub use store::copying::{CopyError, CopyStep};
 pub use store::error::{EngineError, NotCommitted, PostgresMistake, StoreError, Trouble};
 

@@ -5,6 +5,7 @@
 //! | `postern_build_info{version}` | 1 |
 //! | `postern_members{role}` | members, locked ones too |
 //! | `postern_hosts{state}` | `in_sync`, `pending`, `rejected`, `drifted`, `offline` or `locked`: each host is in one |
+//! | `postern_controllers{state}` | `serving` or `silent`: those over one database; one that is silent for a minute is not counted |
 //! | `postern_policy_generation{which}` | `target`: the one in force |
 //! | `postern_claims_seconds{outcome}` | histogram: how long a claim took; `won`, `lost`, `spent` or `refused` |
 //! | `postern_store_commit_seconds` | histogram: how long a commit took on the disk |
@@ -35,6 +36,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
 use self::counters::{Label, label};
+use crate::app::controllers::{self, ControllerView};
 use crate::app::hosts::{self, HostView};
 use crate::clock;
 use crate::context::Context;
@@ -145,6 +147,7 @@ pub(crate) async fn registry(context: &Context, now: Timestamp) -> Result<Regist
         per_host,
         now,
     );
+    controllers_of(&mut registry, &controllers::all(context));
     sinks_of(&mut registry, context, newest_id, now);
     let expiry = gauges(
         &mut registry,
@@ -198,6 +201,14 @@ fn hosts_of(registry: &mut Registry, views: &[HostView], per_host: bool, now: Ti
                 sign * float(offset_ms.unsigned_abs()) / 1000.0,
             );
         }
+    }
+}
+
+fn controllers_of(registry: &mut Registry, views: &[ControllerView]) {
+    let controllers = gauges(registry, "controllers", "Controllers over one database");
+    for (state, is_serving) in [("serving", true), ("silent", false)] {
+        let count = views.iter().filter(|one| one.is_serving == is_serving);
+        set(&controllers, "state", state, float(count.count() as u64));
     }
 }
 

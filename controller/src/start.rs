@@ -32,7 +32,7 @@ use crate::ca::authorities::Authorities;
 use crate::ca::kept::Kept;
 use crate::clock;
 use crate::context::{Context, Endpoint};
-use crate::data_dir::DataDir;
+use crate::data_dir::{Begun, DataDir};
 use crate::error::Error;
 use crate::metrics::counters::Metrics;
 use crate::random::{NoRandomness, random};
@@ -83,7 +83,8 @@ pub async fn init_over(
             mistakes,
         }
     })?;
-    let dir = DataDir::create(data)?;
+    let begun = Begun::create(data)?;
+    let dir = begun.dir();
     let now = clock::now();
     let ca = Authority::create(fleet, now.secs())?;
     let kept = Kept::of(&ca, authority::directory_key(now)?, now.secs());
@@ -99,9 +100,9 @@ pub async fn init_over(
     };
     let is_shared = matches!(place, Place::Postgres(_));
     if is_shared {
-        give_name(&dir)?;
+        give_name(dir)?;
     }
-    let store = match open_store(&dir, place, SealKey::new(&seal)) {
+    let store = match open_store(dir, place, SealKey::new(&seal)) {
         Err(StartError::Request(Error::Store(StoreError::OtherSealKey { .. }))) => {
             return Err(StartError::FleetExists);
         }
@@ -111,10 +112,12 @@ pub async fn init_over(
         return Err(StartError::FleetExists);
     }
     let epoch = hex::encode(random::<16>()?);
+    // What is in the database from here on, nobody can read without the seal key of this directory.
+    begun.keep();
     store.create_fleet(epoch, now.secs()).await?;
     if is_shared {
         authority::share((&store, fleet), &kept, None).await?;
-        name_first_run(&dir, &store).await?;
+        name_first_run(dir, &store).await?;
     } else {
         store.settle_authority(kept.state()).await?;
     }
@@ -169,18 +172,20 @@ pub async fn init_join(
             mistakes,
         })?;
 
-    let dir = DataDir::create(data)?;
+    let begun = Begun::create(data)?;
+    let dir = begun.dir();
     dir.write_authority(&kept)?;
     dir.write_identity("server", &in_force.server(now.secs())?)?;
     dir.write_seal_key(seal)?;
-    give_name(&dir)?;
+    give_name(dir)?;
     let store = match dir.name()? {
         Some(name) => store.of_controller(&name),
         None => store,
     };
-    name_first_run(&dir, &store).await?;
+    name_first_run(dir, &store).await?;
     store.close().await;
     dir.write_settings(&settings)?;
+    begun.keep();
     Ok(fleet)
 }
 
@@ -264,6 +269,7 @@ impl Running {
             recent_claims: RecentClaims::default(),
             claim_quotas,
             event_quotas,
+            since: clock::now(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -345,7 +351,6 @@ fn say_status(context: &Arc<Context>, dir: DataDir, bound: SocketAddr) {
     let serving = status::Serving {
         dir,
         listens_at: bound.to_string(),
-        since: clock::now(),
     };
     if let Err(error) = status::spawn(context, serving) {
         tracing::warn!(%error, "`postern-controller status` will not be answered");

@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
-use crate::app::hosts;
+use crate::app::{controllers, hosts};
 use crate::clock;
 use crate::context::Context;
 use crate::data_dir::DataDir;
@@ -71,6 +71,23 @@ pub struct Status {
     pub log_conflict_at: String,
     /// Where events are sent on to.
     pub sinks: Vec<SinkStatus>,
+    /// Those that serve the fleet, the one that answers first.
+    pub controllers: Vec<ControllerStatus>,
+}
+
+/// One of the controllers over one database.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ControllerStatus {
+    /// Where members dial it, `host:port`; empty of one of an older version that does not say.
+    pub address: String,
+    /// The version that serves.
+    pub version: String,
+    /// When it began to serve, milliseconds since the Unix epoch; 0 of one that does not say.
+    pub since_ms: u64,
+    /// Connected to it.
+    pub hosts: u64,
+    /// It has said so lately. One that has not for a minute is not named any more.
+    pub is_serving: bool,
 }
 
 /// How far a sink is.
@@ -86,12 +103,11 @@ pub struct SinkStatus {
     pub error: String,
 }
 
-/// Since when, and where, a controller serves.
+/// Where a controller serves.
 #[derive(Clone, Debug)]
 pub(crate) struct Serving {
     pub(crate) dir: DataDir,
     pub(crate) listens_at: String,
-    pub(crate) since: Timestamp,
 }
 
 /// Answers at the socket of the directory until the controller stops.
@@ -168,11 +184,15 @@ async fn of(context: &Context, serving: &Serving, now: Timestamp) -> Result<Stat
         at_ms => Timestamp::from_ms(at_ms).to_string(),
     };
     let set_back = context.fleet.borrow().set_back.clone();
-    let Serving {
-        dir,
-        listens_at,
-        since,
-    } = serving;
+    let Serving { dir, listens_at } = serving;
+    let controllers = controllers::all(context).into_iter();
+    let controllers = controllers.map(|one| ControllerStatus {
+        address: one.facts.address,
+        version: one.facts.version,
+        since_ms: one.facts.since_ms,
+        hosts: one.hosts,
+        is_serving: one.is_serving,
+    });
     Ok(Status {
         is_serving: true,
         fleet: context.settings.fleet.clone(),
@@ -182,7 +202,7 @@ async fn of(context: &Context, serving: &Serving, now: Timestamp) -> Result<Stat
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: process::id(),
         listens_at: listens_at.clone(),
-        serving_secs: now.secs().saturating_sub(since.secs()),
+        serving_secs: now.secs().saturating_sub(context.since.secs()),
         generation: context.rollout.in_force().generation,
         set_back: set_back.unwrap_or_default(),
         hosts: hosts.len() as u64,
@@ -195,5 +215,6 @@ async fn of(context: &Context, serving: &Serving, now: Timestamp) -> Result<Stat
         log_conflicts,
         log_conflict_at,
         sinks: sinks.collect(),
+        controllers: controllers.collect(),
     })
 }

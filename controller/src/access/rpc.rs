@@ -40,7 +40,9 @@ pub fn requirement(path: &str) -> Option<Requirement> {
         | "/postern.v1.Operator/RemoveMember"
         | "/postern.v1.Operator/RotateMember"
         | "/postern.v1.Operator/BanHost" => Permission::ManageMembers,
-        "/postern.v1.Operator/ListHosts" | "/postern.v1.Operator/ShowHost" => Permission::ViewHosts,
+        "/postern.v1.Operator/ListHosts"
+        | "/postern.v1.Operator/ShowHost"
+        | "/postern.v1.Operator/ListControllers" => Permission::ViewHosts,
         "/postern.v1.Operator/ApplyPolicy" | "/postern.v1.Operator/RollbackPolicy" => {
             Permission::ApplyPolicy
         }

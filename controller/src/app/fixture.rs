@@ -117,6 +117,7 @@ impl Fleet {
             recent_claims: RecentClaims::default(),
             claim_quotas: ClaimQuotas::default(),
             event_quotas,
+            since: NOW,
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };

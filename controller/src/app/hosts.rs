@@ -7,7 +7,7 @@ use fleet::{Capability, Contract, EventKind, Role};
 use spa::Service;
 use tokio::sync::mpsc;
 
-use super::{agent_age, check, claims, events, identity_age, near};
+use super::{agent_age, check, claims, controllers, events, identity_age, near};
 use crate::access::caller::Caller;
 use crate::audit::{Keeper, Shown};
 use crate::context::Context;
@@ -42,6 +42,8 @@ pub(crate) struct HostView {
     pub(crate) state: HostState,
     /// It has a session now.
     pub(crate) connected: bool,
+    /// At which controller, where members dial that.
+    pub(crate) controller: Option<String>,
     /// It enforces what it should.
     pub(crate) in_sync: bool,
     /// The generation at which its text last changed; 0 before the first.
@@ -382,6 +384,9 @@ fn view(
     let old = agent_age::what_is_old(&state.agent_version, state.contract.as_ref());
     let keys = identity_age::warnings(&context.settings.identity, &member, now);
     HostView {
+        controller: connected
+            .then(|| controllers::of_host(context, &member))
+            .flatten(),
         member,
         state: HostState {
             last_seen_ms,

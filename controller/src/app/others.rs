@@ -77,6 +77,10 @@ impl Among {
         }
         self.say(context, &myself).await?;
         self.greet(context, &look.controllers);
+        let others = context.sessions.others();
+        if !others.knows(look.controllers.iter().map(|(id, _)| *id)) {
+            others.set_controllers(context.store.controllers().await?);
+        }
         let dead = self.lives.hear(&look.controllers, steady_ms);
         let alive = self.lives.alive(steady_ms);
         context.sessions.others().set_alive(alive);
@@ -108,7 +112,7 @@ impl Among {
             }
             return Ok(myself.clone());
         }
-        let myself = context.store.begin_among_others().await?;
+        let myself = context.store.begin_among_others(context.facts()).await?;
         context.sessions.others().set_myself(myself.id);
         context.sessions.tell_others();
         self.said_ms = steady_ms;

@@ -11,7 +11,7 @@ use super::{
     AUTHORITY, Archived, BackupError, DATABASE, Drafts, IDENTITY, NAME, OldArchive, RUN, SETTINGS,
     SMALL_MAX, Taken, archived, copy_summed, summed, taken,
 };
-use crate::data_dir::DataDir;
+use crate::data_dir::{Begun, DataDir};
 use crate::database::switched_text;
 use crate::random::random;
 use crate::settings::Settings;
@@ -56,7 +56,7 @@ pub fn restore(
     data: &Path,
     (to, again): (&RestoreTo, bool),
 ) -> Result<Archived, BackupError> {
-    let dir = DataDir::create(data)?;
+    let begun = Begun::create(data)?;
     let failed = |error| BackupError::file(&from.path, error);
     // Of two at once the second waits, and finds the mark of the first.
     from.file.lock().map_err(failed)?;
@@ -67,20 +67,9 @@ pub fn restore(
             taken: taken.clone(),
         });
     }
-    let restored = fill((from, end), (&dir, data), to, taken.is_some());
-    if restored.is_err() {
-        discard(&dir);
-    }
-    restored
-}
-
-/// Takes away what was put into a directory that was empty.
-fn discard(dir: &DataDir) {
-    let entries = fs::read_dir(dir.path()).into_iter().flatten().flatten();
-    for entry in entries {
-        // What cannot be removed is named by the next attempt.
-        let _ = fs::remove_file(entry.path());
-    }
+    let restored = fill((from, end), (begun.dir(), data), to, taken.is_some())?;
+    begun.keep();
+    Ok(restored)
 }
 
 fn fill(

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use controller::Status;
+use controller::{ControllerStatus, Status};
 use program::disk;
 
 use super::data::DataArgs;
@@ -16,7 +16,8 @@ use super::error::CommandError;
 ///
 /// JSON fields: is_serving, fleet, address, database_bytes, last_backup_at, version, pid, listens_at,
 /// serving_secs, generation, set_back, hosts, hosts_connected, hosts_in_sync, hosts_locked, users,
-/// records, signed_records, log_conflicts, log_conflict_at, sinks (name, type, lag_ms, error).
+/// records, signed_records, log_conflicts, log_conflict_at, sinks (name, type, lag_ms, error),
+/// controllers (address, version, since_ms, hosts, is_serving).
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -77,6 +78,7 @@ fn text(status: &Status) -> String {
         log_conflicts,
         log_conflict_at,
         sinks,
+        controllers,
     } = status;
     let mut lines = format!("fleet     {fleet}, members dial {address}\n");
     let size = disk::size(*database_bytes);
@@ -90,6 +92,12 @@ fn text(status: &Status) -> String {
             lines,
             "serving   for {since} at {listens_at}, version {version}, process {pid}"
         );
+        // Of one that is alone, all is said already.
+        if controllers.len() > 1 {
+            for (at, one) in controllers.iter().enumerate() {
+                let _ = writeln!(lines, "          {}", controller(one, at == 0));
+            }
+        }
         let _ = writeln!(lines, "policy    generation {generation}");
         if !set_back.is_empty() {
             let _ = writeln!(lines, "          warning: hosts are sent none: {set_back}");
@@ -137,6 +145,35 @@ fn text(status: &Status) -> String {
     lines
 }
 
+/// One of several, in a line.
+fn controller(one: &ControllerStatus, is_this: bool) -> String {
+    let ControllerStatus {
+        address,
+        version,
+        since_ms: _,
+        hosts,
+        is_serving,
+    } = one;
+    let address = match address.as_str() {
+        "" => "one of an older version",
+        address => address,
+    };
+    let version = match version.as_str() {
+        "" => String::new(),
+        version => format!(", version {version}"),
+    };
+    let which = match (is_this, is_serving) {
+        (true, _) => " (this one)",
+        (false, true) => "",
+        (false, false) => ", silent: it may have died",
+    };
+    let hosts = match hosts {
+        1 => "1 host".to_owned(),
+        hosts => format!("{hosts} hosts"),
+    };
+    format!("controller {address}{which}{version}: {hosts} connected")
+}
+
 #[cfg(test)]
 mod tests {
     use controller::SinkStatus;
@@ -170,6 +207,23 @@ mod tests {
                 lag_ms: 61_500,
                 error: "connection refused".to_owned(),
             }],
+            controllers: vec![
+                ControllerStatus {
+                    address: "controller.example:7443".to_owned(),
+                    version: "1.2.3".to_owned(),
+                    hosts: 28,
+                    is_serving: true,
+                    ..ControllerStatus::default()
+                },
+                ControllerStatus {
+                    address: "b.example:7443".to_owned(),
+                    version: "1.2.2".to_owned(),
+                    hosts: 1,
+                    is_serving: true,
+                    ..ControllerStatus::default()
+                },
+                ControllerStatus::default(),
+            ],
             ..Status::default()
         };
 
@@ -178,6 +232,9 @@ mod tests {
             "\
 fleet     prod, members dial controller.example:7443
 serving   for 1h 1m 40s at [::]:7443, version 1.2.3, process 42
+          controller controller.example:7443 (this one), version 1.2.3: 28 hosts connected
+          controller b.example:7443, version 1.2.2: 1 host connected
+          controller one of an older version, silent: it may have died: 0 hosts connected
 policy    generation 7
 hosts     29 of 30 connected, 28 in sync, 1 locked
 users     20

@@ -100,6 +100,7 @@ pub(super) fn host(view: HostView) -> Host {
         stanzas,
         warnings: found,
         agent_old,
+        controller,
     } = view;
     let model::HostState {
         applied_generation,
@@ -153,5 +154,6 @@ pub(super) fn host(view: HostView) -> Host {
         backend,
         grants_open,
         agent_old,
+        controller: controller.unwrap_or_default(),
     }
 }

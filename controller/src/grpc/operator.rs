@@ -7,15 +7,15 @@ use fleet::Role;
 use fleet::wire::operator_server::Operator;
 use fleet::wire::{
     ApplyPolicyRequest, ApplyPolicyResponse, BanHostRequest, BanHostResponse, CanResponse,
-    ChangeHostResponse, CreateTokenRequest, CreateTokenResponse, DiffPolicyRequest,
-    DiffPolicyResponse, ListHostsRequest, ListHostsResponse, ListMembersRequest,
-    ListMembersResponse, ListTokensRequest, ListTokensResponse, LockMemberRequest,
-    PolicyHistoryRequest, PolicyHistoryResponse, RemoveMemberRequest, RenameHostRequest,
-    RenderPolicyRequest, RenderPolicyResponse, RevokeTokenRequest, RevokeTokenResponse,
-    RollbackPolicyRequest, RollbackPolicyResponse, RotateMemberRequest, RotateMemberResponse,
-    SetHostRequest, ShowHostRequest, ShowHostResponse, ShowMemberRequest, ShowMemberResponse,
-    ShowPolicyRequest, ShowPolicyResponse, UnlockMemberRequest, WhatIfRequest, WhatIfResponse,
-    WhoCanRequest, WhoCanResponse,
+    ChangeHostResponse, Controller, CreateTokenRequest, CreateTokenResponse, DiffPolicyRequest,
+    DiffPolicyResponse, ListControllersRequest, ListControllersResponse, ListHostsRequest,
+    ListHostsResponse, ListMembersRequest, ListMembersResponse, ListTokensRequest,
+    ListTokensResponse, LockMemberRequest, PolicyHistoryRequest, PolicyHistoryResponse,
+    RemoveMemberRequest, RenameHostRequest, RenderPolicyRequest, RenderPolicyResponse,
+    RevokeTokenRequest, RevokeTokenResponse, RollbackPolicyRequest, RollbackPolicyResponse,
+    RotateMemberRequest, RotateMemberResponse, SetHostRequest, ShowHostRequest, ShowHostResponse,
+    ShowMemberRequest, ShowMemberResponse, ShowPolicyRequest, ShowPolicyResponse,
+    UnlockMemberRequest, WhatIfRequest, WhatIfResponse, WhoCanRequest, WhoCanResponse,
 };
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
@@ -29,7 +29,7 @@ use crate::app::members::{Act, Acted};
 use crate::app::policy::{Applied, Difference, Draft, Rendered, Shown};
 use crate::app::reads::Question;
 use crate::app::tokens::{Issued, NewToken};
-use crate::app::{self, hosts, identity_age, key_rotation, members, policy, tokens};
+use crate::app::{self, controllers, hosts, identity_age, key_rotation, members, policy, tokens};
 use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
@@ -133,6 +133,26 @@ impl Operator for OperatorService {
         let shown = hosts::show(&self.context, &caller, &name, clock::now()).await?;
         Ok(Response::new(ShowHostResponse {
             host: Some(host(shown)),
+        }))
+    }
+
+    async fn list_controllers(
+        &self,
+        request: Request<ListControllersRequest>,
+    ) -> Result<Response<ListControllersResponse>, Status> {
+        let caller = caller(&request)?;
+        let ListControllersRequest {} = request.into_inner();
+        self.read(&caller, Question::new("controller list")).await?;
+        let controllers = controllers::list(&self.context, &caller).into_iter();
+        let controllers = controllers.map(|one| Controller {
+            address: one.facts.address,
+            version: one.facts.version,
+            since_ms: one.facts.since_ms,
+            hosts: one.hosts,
+            serving: one.is_serving,
+        });
+        Ok(Response::new(ListControllersResponse {
+            controllers: controllers.collect(),
         }))
     }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use parking_lot::RwLock;
 
-use crate::store::model::HostAt;
+use crate::store::model::{ControllerFacts, ControllerSaid, HostAt};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ struct State {
     myself: Option<u64>,
     /// Those that live, as far as it is known.
     alive: Option<BTreeSet<u64>>,
+    /// What those say of themselves that live, or have been silent for a short time; by address.
+    controllers: Vec<ControllerSaid>,
     /// By `Member::id`.
     hosts: HashMap<u64, HostAt>,
     followed: Option<Followed>,
@@ -67,15 +69,39 @@ impl Others {
 
     /// Whether a host is connected to another controller that lives.
     pub(crate) fn has(&self, member: u64) -> bool {
+        self.at(member).is_some()
+    }
+
+    /// The other controller that lives and to which a host is connected.
+    pub(crate) fn at(&self, member: u64) -> Option<u64> {
         let state = self.0.read();
-        let at = state.hosts.get(&member);
-        let lives = |id: u64| {
-            state
-                .alive
-                .as_ref()
-                .is_some_and(|alive| alive.contains(&id))
-        };
-        at.is_some_and(|at| Some(at.controller) != state.myself && lives(at.controller))
+        let at = state.hosts.get(&member)?.controller;
+        let lives = state.alive.as_ref().is_some_and(|it| it.contains(&at));
+        (lives && Some(at) != state.myself).then_some(at)
+    }
+
+    /// What controllers say of themselves, this one too, by address.
+    pub(crate) fn set_controllers(&self, controllers: Vec<ControllerSaid>) {
+        self.0.write().controllers = controllers;
+    }
+
+    /// See [`set_controllers`](Self::set_controllers); none before that is known, and where there is nobody else.
+    pub(crate) fn controllers(&self) -> Vec<ControllerSaid> {
+        self.0.read().controllers.clone()
+    }
+
+    /// What a controller says of itself.
+    pub(crate) fn facts(&self, id: u64) -> Option<ControllerFacts> {
+        let state = self.0.read();
+        let said = state.controllers.iter().find(|said| said.id == id)?;
+        Some(said.facts.clone())
+    }
+
+    /// Whether it is known of all these what they say of themselves, and of no other.
+    pub(crate) fn knows(&self, ids: impl Iterator<Item = u64>) -> bool {
+        let state = self.0.read();
+        let known: BTreeSet<u64> = state.controllers.iter().map(|said| said.id).collect();
+        ids.collect::<BTreeSet<u64>>() == known
     }
 
     /// What a controller has said of a host.

@@ -44,7 +44,9 @@ pub(crate) use self::log::{
 };
 pub(crate) use self::member::{KEY_DEFAULT, KnownAuthorities, Lock, Member, MemberKey, NewMember};
 pub(crate) use self::origin::{CONTROLLER, Origin};
-pub(crate) use self::others::{HostAt, HostPushed, HostSaid, Look, OfKind};
+pub(crate) use self::others::{
+    ControllerFacts, ControllerSaid, HostAt, HostPushed, HostSaid, Look, OfKind,
+};
 pub(crate) use self::policy::{AfterRestore, ApplyOutcome, Generation, NewPolicy};
 pub use self::proof::KeyRotated;
 pub(crate) use self::proof::{Conflict, Expired, LogEnd, LogKeys};

@@ -2,7 +2,7 @@
 
 use super::Store;
 use super::error::StoreError;
-use super::model::{Claim, HostAt, HostPushed, HostSaid, Look};
+use super::model::{Claim, ControllerFacts, ControllerSaid, HostAt, HostPushed, HostSaid, Look};
 use super::sqlite::others;
 
 /// A controller among others: the number of its run, and the name that it keeps.
@@ -11,6 +11,7 @@ pub(crate) struct Myself {
     /// Of this run; no other has it.
     pub(crate) id: u64,
     name: String,
+    facts: ControllerFacts,
 }
 
 // === impl Store ===
@@ -22,21 +23,29 @@ impl Store {
     }
 
     /// This controller runs, from now on.
-    pub(crate) async fn begin_among_others(&self) -> Result<Myself, StoreError> {
+    pub(crate) async fn begin_among_others(
+        &self,
+        facts: ControllerFacts,
+    ) -> Result<Myself, StoreError> {
         let name = self.run_key.to_string();
-        let begun = name.clone();
+        let begun = (name.clone(), facts.clone());
         let id = self
             .engine
-            .write(move |connection| others::begin(connection, &begun))
+            .write(move |connection| others::begin(connection, &begun.0, &begun.1))
             .await?;
-        Ok(Myself { id, name })
+        Ok(Myself { id, name, facts })
+    }
+
+    /// Those that run over this database, by address; none where there can be only one.
+    pub(crate) async fn controllers(&self) -> Result<Vec<ControllerSaid>, StoreError> {
+        self.engine.read(others::all).await
     }
 
     /// It still does.
     pub(crate) async fn say_alive(&self, myself: &Myself) -> Result<(), StoreError> {
-        let Myself { id, name } = myself.clone();
+        let Myself { id, name, facts } = myself.clone();
         self.engine
-            .write(move |connection| others::beat(connection, (id, &name)))
+            .write(move |connection| others::beat(connection, (id, &name), &facts))
             .await
     }
 

@@ -2940,6 +2940,9 @@ pub struct Host {
     /// Its agent is of an older version than the controller; what it cannot do is in warnings.
     #[prost(bool, tag = "26")]
     pub agent_old: bool,
+    /// Where members dial the controller to which it is connected; empty for none.
+    #[prost(string, tag = "27")]
+    pub controller: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListHostsRequest {}
@@ -2957,6 +2960,30 @@ pub struct ShowHostRequest {
 pub struct ShowHostResponse {
     #[prost(message, optional, tag = "1")]
     pub host: ::core::option::Option<Host>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListControllersRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListControllersResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub controllers: ::prost::alloc::vec::Vec<Controller>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Controller {
+    /// Where members dial it, "host:port"; empty of one of an older version.
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub version: ::prost::alloc::string::String,
+    /// When it began to serve, by its own clock.
+    #[prost(uint64, tag = "3")]
+    pub since_ms: u64,
+    /// Connected to it now: of the hosts that are the caller's business.
+    #[prost(uint64, tag = "4")]
+    pub hosts: u64,
+    /// It has said lately that it serves.
+    #[prost(bool, tag = "5")]
+    pub serving: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BanHostRequest {
@@ -3771,6 +3798,31 @@ pub mod operator_client {
                 .insert(GrpcMethod::new("postern.v1.Operator", "ShowHost"));
             self.inner.unary(req, path, codec).await
         }
+        /// The controllers that serve the fleet over one database, the one that answers first.
+        pub async fn list_controllers(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListControllersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListControllersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/postern.v1.Operator/ListControllers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("postern.v1.Operator", "ListControllers"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn ban_host(
             &mut self,
             request: impl tonic::IntoRequest<super::BanHostRequest>,
@@ -4164,6 +4216,14 @@ pub mod operator_server {
             request: tonic::Request<super::ShowHostRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ShowHostResponse>,
+            tonic::Status,
+        >;
+        /// The controllers that serve the fleet over one database, the one that answers first.
+        async fn list_controllers(
+            &self,
+            request: tonic::Request<super::ListControllersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListControllersResponse>,
             tonic::Status,
         >;
         async fn ban_host(
@@ -4802,6 +4862,51 @@ pub mod operator_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ShowHostSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/postern.v1.Operator/ListControllers" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListControllersSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::UnaryService<super::ListControllersRequest>
+                    for ListControllersSvc<T> {
+                        type Response = super::ListControllersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListControllersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::list_controllers(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListControllersSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -273,15 +273,37 @@ fn what_is_applied_locked_or_rotated_at_one_of_two_controllers_holds_at_the_othe
         } else {
             (&mut second, &both[0])
         };
+        is_listed(&operator, &[(&at, "serving", 1), (other, "serving", 0)])?;
         gone.kill()?;
         wait::until("a session at the other", SOON, || {
             Ok(connected(&host)?.as_ref() == Some(other))
         })?;
+        is_listed(&operator, &[(&at, "silent", 0), (other, "serving", 1)])?;
         gone.start_again()?;
+        is_listed(&operator, &[(&at, "serving", 0), (other, "serving", 1)])?;
         operator.hosts_in_sync(1)?;
         operator.run(&["audit", "verify"])?.ok()?;
         Ok(())
     });
+}
+
+/// `postern controller list` comes to say of each, in whatever order, its address, state and hosts.
+fn is_listed(operator: &Member, expected: &[(&str, &str, u64)]) -> Result<()> {
+    let mut expected: Vec<_> = expected
+        .iter()
+        .map(|(address, state, hosts)| format!("{address} {state} {hosts}"))
+        .collect();
+    expected.sort_unstable();
+    wait::until("what is listed of controllers", wait::SOON, || {
+        let listed = operator.run(&["controller", "list"])?.ok()?;
+        let rows = listed.stdout.lines().skip(1).map(str::split_whitespace);
+        let mut rows: Vec<_> = rows
+            .map(|words| words.take(3).collect::<Vec<_>>().join(" "))
+            .collect();
+        rows.sort_unstable();
+        Ok(rows == expected)
+    })?;
+    Ok(())
 }
 
 #[test]

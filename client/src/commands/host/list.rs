@@ -13,7 +13,7 @@ use crate::time;
 /// JSON fields: name, address, addresses, spa_port, labels, target_generation, applied_generation, in_sync,
 /// connected, last_seen_ms, drift, audit_fault, rejected, banned, agent_version, stanzas,
 /// joined_at_ms, protected_ports, own_protected_ports, commands, warnings, clock_offset_ms, floor_secs,
-/// backend, grants_open, agent_old. OPEN is how many grants are open there, as last heard; AGENT is its
+/// backend, grants_open, agent_old, controller (where the one is dialled to which it is connected). OPEN is how many grants are open there, as last heard; AGENT is its
 /// agent's version, and whether that is older than the controller.
 #[derive(clap::Args, Debug)]
 pub(crate) struct ListArgs {

@@ -34,6 +34,7 @@ pub(super) struct Row<'a> {
     pub(super) backend: &'a str,
     pub(super) grants_open: Option<u32>,
     pub(super) agent_old: bool,
+    pub(super) controller: &'a str,
 }
 
 impl<'a> From<&'a Host> for Row<'a> {
@@ -65,6 +66,7 @@ impl<'a> From<&'a Host> for Row<'a> {
             backend,
             grants_open,
             agent_old,
+            controller,
         } = host;
         Self {
             name,
@@ -104,6 +106,7 @@ impl<'a> From<&'a Host> for Row<'a> {
             backend,
             grants_open: *grants_open,
             agent_old: *agent_old,
+            controller,
         }
     }
 }

@@ -46,7 +46,7 @@ pub(super) async fn run(context: &Context, args: ShowArgs) -> Result {
     Ok(())
 }
 
-fn lines(row: &Row<'_>) -> [(&'static str, String); 17] {
+fn lines(row: &Row<'_>) -> [(&'static str, String); 18] {
     [
         ("name", row.name.to_owned()),
         ("address", row.addresses.join(" ")),
@@ -56,6 +56,7 @@ fn lines(row: &Row<'_>) -> [(&'static str, String); 17] {
         ("should apply", row.target_generation.to_string()),
         ("applies", row.applied_generation.to_string()),
         ("stanzas", row.stanzas.to_string()),
+        ("connected to", row.controller.to_owned()),
         ("last seen", time::short(row.last_seen_ms)),
         ("joined", time::short(row.joined_at_ms)),
         ("agent", row.agent()),

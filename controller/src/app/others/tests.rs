@@ -5,6 +5,8 @@ mod together;
 use std::sync::Arc;
 
 use super::*;
+use crate::access::caller::Caller;
+use crate::app::controllers;
 use crate::app::fixture::{Fleet, NOW, after_secs, caller};
 use crate::app::follow::Follower;
 use crate::app::hosts;
@@ -14,7 +16,7 @@ use crate::sessions::validity::Validity;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::fixture::{NOW_MS, Server};
-use crate::store::model::{Acknowledgement, Claim, ClaimOutcome, Member, Whom};
+use crate::store::model::{Acknowledgement, Claim, ClaimOutcome, Member, Scope, Whom};
 
 const POLICY: &str = "NAME alice\nSOURCE ANY\nREQUIRE_USERNAME alice\nOPEN_PORTS tcp/22\n";
 const SHARED: &str = "SOURCE ANY\nKEY a-rather-secret-thing\nHMAC_KEY another-secret-thing\n\
@@ -105,6 +107,50 @@ async fn two(server: &Server) -> (Controller, Controller) {
         controller.turn(NOW).await;
     }
     (a, b)
+}
+
+#[tokio::test]
+async fn whoever_asks_any_controller_hears_of_all_and_where_each_host_is_until_one_is_silent_for_a_minute()
+ {
+    let server = Server::start();
+    let (mut a, mut b) = two(&server).await;
+    let _session = b.subscribe("web-1");
+    b.turn(NOW).await;
+    a.turn(NOW).await;
+    let seen = |controller: &Controller| -> Vec<(u64, bool, bool)> {
+        let all = controllers::all(&controller.fleet.context).into_iter();
+        all.map(|one| (one.hosts, one.is_serving, one.is_this))
+            .collect()
+    };
+
+    assert_eq!(seen(&a), [(0, true, true), (1, true, false)]);
+    assert_eq!(seen(&b), [(1, true, true), (0, true, false)]);
+    let context = &a.fleet.context;
+    let there = controllers::of_host(context, &a.member("web-1"));
+    assert_eq!(there.as_ref(), Some(&b.fleet.context.settings.address));
+    let nobody = caller(&a.member("web-1"));
+    let stage = [("env".to_owned(), "stage".to_owned())];
+    let scoped = Caller {
+        scope: Scope(BTreeMap::from(stage)),
+        ..nobody
+    };
+    let counted: u64 = controllers::list(context, &scoped)
+        .iter()
+        .map(|one| one.hosts)
+        .sum();
+    assert_eq!(
+        counted, 0,
+        "hosts that are not one's business are not counted"
+    );
+
+    // One that says nothing any more has died, perhaps; its hosts are nowhere.
+    a.turn(after_secs(STALE_MS / 1000)).await;
+    assert_eq!(seen(&a), [(0, true, true), (0, false, false)]);
+    let there = controllers::of_host(&a.fleet.context, &a.member("web-1"));
+    assert_eq!(there, None);
+    a.turn(after_secs(DEAD_MS / 1000)).await;
+    a.turn(after_secs(DEAD_MS / 1000)).await;
+    assert_eq!(seen(&a), [(0, true, true)]);
 }
 
 #[tokio::test]

@@ -13,6 +13,24 @@ pub(crate) struct Look {
     pub(crate) controllers: Vec<(u64, u64)>,
 }
 
+/// What a controller says of itself.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct ControllerFacts {
+    /// Where members dial it, `host:port`; empty of one of before that does not say.
+    pub(crate) address: String,
+    pub(crate) version: String,
+    /// When it began to serve, by its own clock; 0 of one that does not say.
+    pub(crate) since_ms: u64,
+}
+
+/// One of those that run, as it has said it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct ControllerSaid {
+    /// Of its run.
+    pub(crate) id: u64,
+    pub(crate) facts: ControllerFacts,
+}
+
 /// Records of one kind.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct OfKind {

@@ -120,6 +120,7 @@ fn a_controller_is_made_and_serves_over_postgresql_and_another_fleet_is_left_alo
             matches!(twice, Err(crate::StartError::FleetExists)),
             "{twice:?}"
         );
+        assert!(!second.exists(), "nothing of what was refused is left");
         for _ in 0..2 {
             let listen = "127.0.0.1:0".parse().unwrap();
             let running = crate::Running::start(&first, Some(listen)).await.unwrap();

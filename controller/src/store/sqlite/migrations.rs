@@ -69,6 +69,9 @@ pub(super) fn migrations() -> Migrations<'static> {
         M::up(include_str!(
             "../../../../migrations/sqlite/0015_controllers.sql"
         )),
+        M::up(include_str!(
+            "../../../../migrations/sqlite/0016_controller_facts.sql"
+        )),
     ])
 }
 

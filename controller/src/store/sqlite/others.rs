@@ -7,7 +7,9 @@
 use super::claims;
 use super::number::signed;
 use crate::store::error::StoreError;
-use crate::store::model::{Claim, HostAt, HostPushed as Pushed, HostSaid, Look};
+use crate::store::model::{
+    Claim, ControllerFacts, ControllerSaid, HostAt, HostPushed as Pushed, HostSaid, Look,
+};
 use crate::store::sql::{Connection, Dialect, OptionalExtension as _, params};
 
 /// Hosts in one statement at most.
@@ -42,13 +44,27 @@ fn pair(text: &str) -> Option<(u64, u64)> {
 }
 
 /// See `Store::begin_among_others`. A run of before under the same name is none of those that run any more.
-pub(in crate::store) fn begin(connection: &Connection, name: &str) -> Result<u64, StoreError> {
+pub(in crate::store) fn begin(
+    connection: &Connection,
+    name: &str,
+    facts: &ControllerFacts,
+) -> Result<u64, StoreError> {
+    let ControllerFacts {
+        address,
+        version,
+        since_ms,
+    } = facts;
     connection
         .prepare_cached("DELETE FROM controllers WHERE name = ?1")?
         .execute([name])?;
     let id = connection
-        .prepare_cached("INSERT INTO controllers (name, beat) VALUES (?1, 0) RETURNING id")?
-        .query_row([name], |row| row.get(0))?;
+        .prepare_cached(
+            "INSERT INTO controllers (name, beat, address, version, since_ms)
+             VALUES (?1, 0, ?2, ?3, ?4) RETURNING id",
+        )?
+        .query_row(params![name, address, version, signed(*since_ms)], |row| {
+            row.get(0)
+        })?;
     Ok(id)
 }
 
@@ -56,14 +72,45 @@ pub(in crate::store) fn begin(connection: &Connection, name: &str) -> Result<u64
 pub(in crate::store) fn beat(
     connection: &Connection,
     (id, name): (u64, &str),
+    facts: &ControllerFacts,
 ) -> Result<(), StoreError> {
+    let ControllerFacts {
+        address,
+        version,
+        since_ms,
+    } = facts;
     connection
         .prepare_cached(
-            "INSERT INTO controllers (id, name, beat) VALUES (?1, ?2, 1)
+            "INSERT INTO controllers (id, name, beat, address, version, since_ms)
+             VALUES (?1, ?2, 1, ?3, ?4, ?5)
              ON CONFLICT (id) DO UPDATE SET beat = controllers.beat + 1",
         )?
-        .execute(params![signed(id), name])?;
+        .execute(params![
+            signed(id),
+            name,
+            address,
+            version,
+            signed(*since_ms)
+        ])?;
     Ok(())
+}
+
+/// See `Store::controllers`.
+pub(in crate::store) fn all(connection: &Connection) -> Result<Vec<ControllerSaid>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, address, version, since_ms FROM controllers ORDER BY address, id",
+    )?;
+    let controllers = statement.query_map([], |row| {
+        Ok(ControllerSaid {
+            id: row.get(0)?,
+            facts: ControllerFacts {
+                address: row.get(1)?,
+                version: row.get(2)?,
+                since_ms: row.get(3)?,
+            },
+        })
+    })?;
+    Ok(controllers.collect::<Result<_, _>>()?)
 }
 
 /// See `Store::end_among_others`.
