@@ -13,6 +13,7 @@
 //! | `claim_quotas` | how many claims each host may have stored |
 //! | `questions` | how many questions of the log may be open |
 //! | `standing` | what ends when the right to make a call does |
+//! | `looks` | what others have changed is looked for at once, for whoever cannot wait |
 //! | `layer` | all of this in front of every service |
 
 pub(crate) mod bounds;
@@ -21,6 +22,7 @@ pub(crate) mod claim_quotas;
 pub(crate) mod event_quotas;
 pub(crate) mod layer;
 pub(crate) mod limits;
+pub(crate) mod looks;
 pub(crate) mod peer;
 pub(crate) mod permission;
 pub(crate) mod questions;

@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::claim_quotas::ClaimQuotas;
 use crate::access::event_quotas::EventQuotas;
 use crate::access::limits::RateLimits;
+use crate::access::looks::Looks;
 use crate::access::reads::Reads;
 use crate::access::roster::Roster;
 use crate::app::claims::RecentClaims;
@@ -54,6 +55,8 @@ pub(crate) struct Context {
     pub(crate) event_quotas: EventQuotas,
     /// When it began to serve.
     pub(crate) since: Timestamp,
+    /// Looks at what other controllers have changed, for those who wait for one.
+    pub(crate) looks: Arc<Looks>,
     /// Fires once, when the controller is to stop.
     pub(crate) stopping: CancellationToken,
     /// Sessions and listings that run beside their request.

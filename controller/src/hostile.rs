@@ -137,6 +137,7 @@ impl Fleet {
             fleet: context.settings.fleet.as_str().into(),
             roster: Arc::clone(&context.roster),
             limits: Arc::clone(&context.limits),
+            looks: None,
             tasks: context.tasks.clone(),
         };
         let refusals = RecordRefusalsLayer {

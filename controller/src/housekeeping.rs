@@ -38,6 +38,9 @@ const FOLLOW_OTHERS_INTERVAL: Duration = Duration::from_millis(200);
 /// the second: most of a long look is waiting, and who does not follow is taken for dead.
 const FOLLOW_PAUSE: (u32, Duration) = (3, Duration::from_secs(1));
 
+/// Between two looks that somebody waits for.
+const ASKED_PAUSE: Duration = Duration::from_millis(50);
+
 /// The log is signed this often, when it has moved.
 const SIGN_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -148,8 +151,12 @@ async fn follow(context: Arc<Context>) {
     loop {
         let began = clock::instant();
         let steady = began.saturating_duration_since(start);
-        if let Err(error) = look(&context, &mut followed, steady).await {
-            tracing::debug!(error = %program::one_line(&error), "not followed");
+        let serves = context.looks.begin();
+        match look(&context, &mut followed, steady).await {
+            Ok(()) => context.looks.done(serves),
+            Err(error) => {
+                tracing::debug!(error = %program::one_line(&error), "not followed");
+            }
         }
         let interval = if context.store.is_shared() {
             FOLLOW_OTHERS_INTERVAL
@@ -157,9 +164,14 @@ async fn follow(context: Arc<Context>) {
             FOLLOW_INTERVAL
         };
         let pause = pause_after(began.elapsed(), interval);
+        let asked = async {
+            sleep(ASKED_PAUSE.min(pause)).await;
+            context.looks.asked_after(serves).await;
+        };
         tokio::select! {
             () = context.stopping.cancelled() => break,
             () = sleep(pause) => {}
+            () = asked => {}
         }
     }
     let (_, among) = &mut followed;
@@ -181,7 +193,7 @@ async fn look(
     steady: Duration,
 ) -> Result<(), Error> {
     let look = context.store.whats_new().await?;
-    follower.look(context, look.record).await?;
+    follower.look(context, &look).await?;
     if context.store.is_shared() {
         let steady_ms = u64::try_from(steady.as_millis()).unwrap_or(u64::MAX);
         let times = (clock::now(), steady_ms);

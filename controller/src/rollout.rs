@@ -1,8 +1,10 @@
 //! Which policy is in force, and what each host should have by it.
 //!
-//! After every change of policy or membership, everything is compiled again, and only the sessions
-//! whose host's text changed are told.
+//! After every change of the policy or of who its users are, everything is compiled again, and only the sessions
+//! whose host's text changed are told. Where only hosts have come, gone or got other labels, nothing is compiled but
+//! what these should have.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -41,6 +43,10 @@ pub(crate) struct Rollout {
     compiled: Mutex<u64>,
     /// Requests for compiling so far.
     wanted: AtomicU64,
+    /// The last of them that was for all hosts.
+    wanted_of_all: AtomicU64,
+    /// Hosts that have changed, each with the last request for it.
+    changed: parking_lot::Mutex<BTreeMap<String, u64>>,
 }
 
 // === impl Rollout ===
@@ -63,6 +69,8 @@ impl Rollout {
             targets: RwLock::default(),
             compiled: Mutex::new(0),
             wanted: AtomicU64::new(0),
+            wanted_of_all: AtomicU64::new(0),
+            changed: parking_lot::Mutex::default(),
         };
         rollout.publish(None).await?;
         Ok(rollout)
@@ -88,10 +96,39 @@ impl Rollout {
     /// not cost a thousand rounds.
     pub(crate) async fn publish(&self, parsed: Option<InForce>) -> Result<(), Error> {
         let request = self.wanted.fetch_add(1, Ordering::SeqCst) + 1;
+        self.wanted_of_all.fetch_max(request, Ordering::SeqCst);
+        let mut compiled = self.compiled.lock().await;
+        if *compiled < request {
+            *compiled = self.publish_all(parsed).await?;
+        }
+        Ok(())
+    }
+
+    /// Compiles what these hosts should have, where the roster says something else of them now and nothing else is
+    /// another. Callers that wait for each other are served together.
+    pub(crate) async fn publish_hosts(&self, hosts: &[&str]) -> Result<(), Error> {
+        let request = self.wanted.fetch_add(1, Ordering::SeqCst) + 1;
+        {
+            let mut changed = self.changed.lock();
+            for host in hosts {
+                let last = changed.entry((*host).to_owned()).or_default();
+                *last = (*last).max(request);
+            }
+        }
         let mut compiled = self.compiled.lock().await;
         if *compiled >= request {
             return Ok(());
         }
+        *compiled = if self.wanted_of_all.load(Ordering::SeqCst) > *compiled {
+            self.publish_all(None).await?
+        } else {
+            self.publish_changed().await?
+        };
+        Ok(())
+    }
+
+    /// The last request that this serves.
+    async fn publish_all(&self, parsed: Option<InForce>) -> Result<u64, Error> {
         let serves = self.wanted.load(Ordering::SeqCst);
         let in_force = self.newest(parsed).await?;
         if in_force.generation > 0 {
@@ -107,8 +144,43 @@ impl Rollout {
             }
             self.sessions.retarget(&targets);
         }
-        *compiled = serves;
-        Ok(())
+        self.have_changed(serves);
+        Ok(serves)
+    }
+
+    /// The last request that this serves.
+    async fn publish_changed(&self) -> Result<u64, Error> {
+        let serves = self.wanted.load(Ordering::SeqCst);
+        let names: Vec<String> = self.changed.lock().keys().cloned().collect();
+        let generation = self.in_force().generation;
+        if generation > 0 {
+            let since = self.wanted_since().await?;
+            let hosts = names.iter().map(|name| {
+                let host = self.roster.find(Role::Host, name);
+                (name.clone(), host.filter(|host| host.is_active()))
+            });
+            let hosts: Vec<_> = hosts.collect();
+            let targets = self.targets();
+            let compiling =
+                tokio::task::spawn_blocking(move || targets.of_hosts(generation, hosts));
+            let retargeted = compiling.await?;
+            let mut held = self.targets.write();
+            let changed = Arc::make_mut(&mut held).take(retargeted);
+            let targets = Arc::clone(&held);
+            drop(held);
+            if let Some(since) = since {
+                let changed: Vec<&str> = changed.iter().map(String::as_str).collect();
+                self.sessions.others().want(&changed, since);
+            }
+            self.sessions.retarget_hosts(&targets, &names);
+        }
+        self.have_changed(serves);
+        Ok(serves)
+    }
+
+    /// What the requests up to this one were for is in force.
+    fn have_changed(&self, served: u64) {
+        self.changed.lock().retain(|_, last| *last > served);
     }
 
     /// Compiles what the store and the roster say now, where the last that asked for it has failed: from then
@@ -147,6 +219,7 @@ impl Rollout {
             *self.targets.write() = Arc::clone(&targets);
             self.sessions.retarget(&targets);
         }
+        self.have_changed(serves);
         *compiled = serves;
         Ok(())
     }

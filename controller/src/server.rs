@@ -121,6 +121,7 @@ pub(crate) fn spawn(
         fleet: context.settings.fleet.as_str().into(),
         roster: Arc::clone(&context.roster),
         limits: Arc::clone(&context.limits),
+        looks: (context.store.is_shared()).then(|| Arc::clone(&context.looks)),
         tasks: context.tasks.clone(),
     };
     let (hosts, of_hosts) = mpsc::channel(accept::READY_MAX);

@@ -267,6 +267,7 @@ impl Running {
             won,
             fleet: watch::Sender::new(fleet),
             recent_claims: RecentClaims::default(),
+            looks: Arc::default(),
             claim_quotas,
             event_quotas,
             since: clock::now(),

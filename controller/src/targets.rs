@@ -5,6 +5,7 @@
 //! different selection and shared, not once for each host.
 
 mod compiled;
+mod hosts;
 mod sharing;
 mod texts;
 
@@ -37,9 +38,9 @@ pub(crate) struct Target {
 }
 
 /// What every host should have, and which hosts share a static key.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Targets {
-    by_host: HashMap<String, Target>,
+    by_host: HashMap<Arc<str>, Target>,
     sharing: Sharing,
     texts: Arc<Texts>,
 }
@@ -59,6 +60,7 @@ impl Targets {
         let policy = without(policy, &users.barred);
         let mut texts = Compiling::new(&policy, users, &before.texts);
         let mut by_host = HashMap::with_capacity(hosts.len());
+        let mut sharing = Sharing::default();
         for host in hosts {
             let compiled = texts.of(host);
             let known = before.get(&host.name);
@@ -67,11 +69,13 @@ impl Targets {
                 generation: known.map_or(generation, |known| known.generation),
                 compiled,
             };
-            by_host.insert(host.name.clone(), target);
+            let name: Arc<str> = host.name.as_str().into();
+            sharing.add(&name, &target.compiled);
+            by_host.insert(name, target);
         }
         Self {
             texts: Arc::new(texts.finish()),
-            sharing: Sharing::new(&by_host),
+            sharing,
             by_host,
         }
     }
@@ -96,7 +100,7 @@ impl Targets {
         };
         let targets = self.by_host.iter();
         let others = targets.filter(move |(host, target)| is_other(host, target));
-        others.map(|(host, _)| host.as_str())
+        others.map(|(host, _)| &**host)
     }
 
     /// Hosts whose text changed at this generation, sorted.
@@ -104,7 +108,7 @@ impl Targets {
         let targets = self.by_host.iter();
         let mut changed: Vec<_> = targets
             .filter(|(_, target)| target.generation == generation)
-            .map(|(host, _)| host.clone())
+            .map(|(host, _)| host.to_string())
             .collect();
         changed.sort();
         changed

@@ -24,6 +24,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::caller::{Call, Caller, RequestId};
 use super::limits::{Peer as Counted, RateLimits};
+use super::looks::Looks;
 use super::peer::{Peer, Presented};
 use super::roles::{may, may_when_locked};
 use super::roster::{Admitted, Roster};
@@ -38,6 +39,8 @@ pub(crate) struct AuthorizeLayer {
     pub(crate) fleet: Arc<str>,
     pub(crate) roster: Arc<Roster>,
     pub(crate) limits: Arc<RateLimits>,
+    /// What others have changed is looked for there, where there are others.
+    pub(crate) looks: Option<Arc<Looks>>,
     /// Where changes are carried out that whoever asked for them does not wait for any more.
     pub(crate) tasks: TaskTracker,
 }
@@ -137,8 +140,20 @@ impl AuthorizeLayer {
         (!locked || member.role == Role::Host).then_some((member.id, member.role))
     }
 
-    /// The member that a verified certificate names.
-    fn member(&self, der: &[u8]) -> Result<Admitted, Error> {
+    /// Looks at what other controllers have done where a certificate of the fleet's authority has a key that nobody
+    /// knows here: whoever has it has joined elsewhere, just now perhaps.
+    pub(crate) async fn hear_of(&self, presented: &Presented) {
+        let (Presented::Valid(certificate), Some(looks)) = (presented, &self.looks) else {
+            return;
+        };
+        let is_unheard_of = |(_, _, key)| self.roster.is_unheard_of(key);
+        if self.subject(certificate).is_ok_and(is_unheard_of) {
+            looks.wait().await;
+        }
+    }
+
+    /// Whom a verified certificate names, and the key.
+    fn subject(&self, der: &[u8]) -> Result<(Role, String, u64), Error> {
         let (_, certificate) =
             X509Certificate::from_der(der).map_err(|_| Error::Unauthenticated)?;
         let uri = only_uri(&certificate).ok_or(Error::Unauthenticated)?;
@@ -148,6 +163,12 @@ impl AuthorizeLayer {
             return Err(Error::Unauthenticated);
         }
         let key = ca::key_id(certificate.raw_serial()).ok_or(Error::Unauthenticated)?;
+        Ok((role, name, key))
+    }
+
+    /// The member that a verified certificate names.
+    fn member(&self, der: &[u8]) -> Result<Admitted, Error> {
+        let (role, name, key) = self.subject(der)?;
         // The name may have been given to somebody else since, and the key taken away.
         let admitted = self.roster.admit(role, &name, key);
         admitted.ok_or_else(|| {

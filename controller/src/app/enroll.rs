@@ -245,7 +245,7 @@ async fn welcome(context: &Context, member: &Member) -> Result<(), Error> {
                 // Somebody else had the name, and its session.
                 context.sessions.end(&member.name);
             }
-            context.rollout.publish(None).await
+            context.rollout.publish_hosts(&[&member.name]).await
         }
         Role::User => context.rollout.publish(None).await,
         Role::Auditor | Role::Helpdesk | Role::Owner | Role::Validator | Role::Operator => Ok(()),

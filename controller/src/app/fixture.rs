@@ -118,6 +118,7 @@ impl Fleet {
             claim_quotas: ClaimQuotas::default(),
             event_quotas,
             since: NOW,
+            looks: Arc::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };

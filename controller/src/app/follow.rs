@@ -5,20 +5,25 @@
 //! transaction that changes it, so the kinds of the records that came since the last look say what is to be read again.
 //! To read something again for nothing changes nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use fleet::Role;
+use fleet::{EventKind, Role};
 
 use crate::access::roster::Changed;
 use crate::context::Context;
 use crate::error::Error;
 use crate::reload::Reload;
 use crate::sessions::others::Followed;
-use crate::store::model::Member;
+use crate::store::model::{Look, Member};
 
-/// How far the log was followed.
+/// How far the log was followed, and changes of members.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Follower {
+    /// The newest change of members that was looked at.
+    members: u64,
+    /// A look has failed: what it has read may not be in force.
+    owes: bool,
     /// `None` before the first look, which reads everything again.
     followed: Option<Followed>,
 }
@@ -26,19 +31,25 @@ pub(crate) struct Follower {
 // === impl Follower ===
 
 impl Follower {
-    /// Looks at what is new in the log, and puts in force here what it may have changed. `newest` is the newest record.
+    /// Looks at what is new by this look, and puts in force here what it may have changed.
     ///
     /// # Errors
     ///
     /// When something cannot be read: the next look begins where this one did.
-    pub(crate) async fn look(&mut self, context: &Context, newest: u64) -> Result<(), Error> {
-        let (reload, settled) = match self.followed {
-            Some(Followed { looked, .. }) if newest <= looked => return Ok(()),
+    pub(crate) async fn look(&mut self, context: &Context, look: &Look) -> Result<(), Error> {
+        let newest = look.record;
+        let (mut reload, settled) = match self.followed {
+            Some(Followed { looked, settled }) if newest <= looked => (Reload::default(), settled),
             Some(Followed { looked, settled }) => {
                 let mut kinds = context.store.newest_of_kinds(looked, newest).await?;
                 kinds.retain(|of| Reload::after([of.kind]) != Reload::default());
                 let last = kinds.iter().map(|of| of.newest).max().unwrap_or(settled);
-                if kinds.iter().map(|of| of.count).sum::<u64>() > 1 {
+                let is_one = kinds.iter().map(|of| of.count).sum::<u64>() <= 1;
+                // Who joins takes nothing from anybody, however many do.
+                let all_joined = kinds
+                    .iter()
+                    .all(|of| of.kind == i32::from(EventKind::Enrolled));
+                if !is_one && !all_joined {
                     // A text may have been another meanwhile, and be what it was.
                     context.sessions.others().ask_all(last);
                 }
@@ -51,9 +62,23 @@ impl Follower {
             }
             None => (Reload::ALL, newest),
         };
+        // What is renewed is not recorded.
+        reload.members |= look.members != self.members;
+        if !self.owes
+            && reload == Reload::default()
+            && self.followed.is_some_and(|it| newest <= it.looked)
+        {
+            return Ok(());
+        }
+        let owes = std::mem::replace(&mut self.owes, true);
         follow(context, reload, settled).await?;
+        if owes {
+            context.rollout.settle().await?;
+        }
+        self.owes = false;
+        self.members = look.members;
         let followed = Followed {
-            looked: newest,
+            looked: newest.max(self.followed.map_or(0, |it| it.looked)),
             settled,
         };
         self.followed = Some(followed);
@@ -78,26 +103,40 @@ async fn follow(context: &Context, reload: Reload, settled: u64) -> Result<(), E
         let stored = context.store.current_generation().await?;
         stored > context.rollout.in_force().generation
     };
+    let mut hosts = BTreeSet::new();
     if reload.members {
         for changed in context.roster.follow(&context.store).await? {
-            publishes |= is_compiled(&changed);
+            let members = || [&changed.before, &changed.after].into_iter().flatten();
+            if is_compiled(&changed) {
+                publishes |= members().any(|member| member.role == Role::User);
+                hosts.extend(members().map(|host| host.name.clone()));
+            }
             tell(context, &changed, settled);
         }
     }
     if publishes {
         context.rollout.publish(None).await?;
+    } else if !hosts.is_empty() {
+        let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+        context.rollout.publish_hosts(&hosts).await?;
     }
     Ok(())
 }
 
 /// Whether policies are compiled of what has changed.
 fn is_compiled(changed: &Changed) -> bool {
-    let role = changed
-        .before
-        .as_ref()
-        .or(changed.after.as_ref())
-        .map(|it| it.role);
-    matches!(role, Some(Role::Host | Role::User))
+    let compiled_of = |member: &Arc<Member>| {
+        let keys = member.active_keys();
+        let keys: BTreeSet<_> = keys.filter_map(|key| key.exchange_key).collect();
+        let is_active = member.is_active();
+        (member.name.clone(), member.labels.clone(), is_active, keys)
+    };
+    let Changed { before, after } = changed;
+    let has_texts = |member: &Arc<Member>| matches!(member.role, Role::Host | Role::User);
+    let mut whose = before.iter().chain(after);
+    whose.any(has_texts)
+        && (before.as_ref().map(compiled_of) != after.as_ref().map(compiled_of)
+            || before.as_ref().map(|it| it.id) != after.as_ref().map(|it| it.id))
 }
 
 /// Tells the session of a host that is not what it was, as whoever changes it here does.

@@ -320,7 +320,7 @@ async fn take_effect(context: &Context, before: &Member, after: &Member) -> Resu
         context.sessions.end(old);
     }
     tracing::info!(host = old, now_called = new, "host changed");
-    context.rollout.publish(None).await
+    context.rollout.publish_hosts(&[old, new]).await
 }
 
 #[cfg(test)]

@@ -192,7 +192,7 @@ async fn take_effect(context: &Context, whom: &Whom) -> Result<(), Error> {
                 // Removed, or unlocked: then it comes back and is told what to do.
                 None => context.sessions.end(name),
             }
-            context.rollout.publish(None).await
+            context.rollout.publish_hosts(&[name]).await
         }
         Role::User => context.rollout.publish(None).await,
         Role::Auditor | Role::Helpdesk | Role::Owner | Role::Validator | Role::Operator => Ok(()),

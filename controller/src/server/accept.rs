@@ -191,6 +191,7 @@ impl Greeter {
             Some((der, Some(counts))) => (Presented::at(der, clock::now()), counts),
             Some((_, None)) => (Presented::Foreign, CancellationToken::new()),
         };
+        self.authorize.hear_of(&presented).await;
         let mut heard = None;
         if let Some((member, role)) = self.authorize.member_of(&presented) {
             place.becomes_members(member)?;

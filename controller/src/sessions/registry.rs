@@ -275,6 +275,24 @@ impl Registry {
         });
     }
 
+    /// The same of these hosts only: what all others should have is what it was.
+    pub(crate) fn retarget_hosts(&self, targets: &Targets, names: &[String]) {
+        let mut hosts = self.hosts.write();
+        for host in names {
+            let target = targets.get(host);
+            if let Some(entry) = hosts.entries.get(host)
+                && let Some(target) = target
+            {
+                entry.target.send_if_modified(|held| offer(held, target));
+            }
+            let applied = hosts.applied.get(host);
+            let digest = target.map(|target| target.compiled.digest);
+            if applied.is_some_and(|applied| Some(applied.digest) != digest) {
+                hosts.applied.remove(host);
+            }
+        }
+    }
+
     /// Changes whenever a host acknowledges something.
     pub(crate) fn acknowledgements(&self) -> watch::Receiver<u64> {
         self.acknowledgements.subscribe()

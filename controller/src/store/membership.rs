@@ -1,17 +1,17 @@
 //! Tokens and members: who belongs to the fleet, and how one joins and leaves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fleet::{Event, EventKind, Role};
 
 use super::Store;
 use super::error::StoreError;
 use super::model::{
-    Change, ChangeOutcome, EnrollOutcome, Enrolment, HostEdit, HostEdited, Invitation,
-    KnownAuthorities, Member, NewMember, Origin, RevokeOutcome, StoredToken, SuccessionOutcome,
-    Successor,
+    Change, ChangeOutcome, ChangedMembers, EnrollOutcome, Enrolment, HostEdit, HostEdited,
+    Invitation, KnownAuthorities, Member, MembersMoved, NewMember, Origin, RevokeOutcome,
+    StoredToken, SuccessionOutcome, Successor,
 };
-use super::sqlite::{changes, enrollment, host_edits, members, succession, tokens};
+use super::sqlite::{changes, enrollment, host_edits, member_changes, members, succession, tokens};
 
 /// Tokens and members.
 impl Store {
@@ -88,6 +88,30 @@ impl Store {
     /// Every member, locked ones too, by role and name.
     pub(crate) async fn members(&self) -> Result<Vec<Member>, StoreError> {
         self.engine.read(members::all).await
+    }
+
+    /// How far changes of members have come.
+    pub(crate) async fn members_moved(&self) -> Result<MembersMoved, StoreError> {
+        self.engine.read(member_changes::moved).await
+    }
+
+    /// Members that have changed after the change with this number, and those that have gone.
+    pub(crate) async fn members_changed(&self, after: u64) -> Result<ChangedMembers, StoreError> {
+        self.engine
+            .read(move |connection| member_changes::after(connection, after))
+            .await
+    }
+
+    /// Members of these names, locked or not, and those with these ids, whatever their names are now; those that there
+    /// are. And of the names of users, whether each is of one who was removed.
+    pub(crate) async fn members_named(
+        &self,
+        names: BTreeSet<(Role, String)>,
+        ids: Vec<u64>,
+    ) -> Result<(Vec<Member>, BTreeMap<String, bool>), StoreError> {
+        self.engine
+            .read(move |connection| members::named(connection, &names, &ids))
+            .await
     }
 
     /// The member of this name, locked or not.

@@ -14,6 +14,7 @@ mod host_edit;
 mod lineage;
 mod log;
 mod member;
+mod member_changes;
 mod origin;
 mod others;
 mod policy;
@@ -43,6 +44,7 @@ pub(crate) use self::log::{
     Cursor, Entry, Fork, InvalidPort, JournalEnd, LogRow, Page, Port, PortProtocol, Push, Pushed,
 };
 pub(crate) use self::member::{KEY_DEFAULT, KnownAuthorities, Lock, Member, MemberKey, NewMember};
+pub(crate) use self::member_changes::{ChangedMembers, MemberChange, MembersMoved};
 pub(crate) use self::origin::{CONTROLLER, Origin};
 pub(crate) use self::others::{
     ControllerFacts, ControllerSaid, HostAt, HostPushed, HostSaid, Look, OfKind,

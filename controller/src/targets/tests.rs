@@ -228,3 +228,47 @@ fn a_text_that_comes_again_has_the_digest_of_before_and_is_kept_once() {
     assert!(hosts().iter().all(same));
     assert_eq!(kept(&before, &after).len(), names);
 }
+
+#[test]
+fn hosts_that_change_one_by_one_have_what_they_have_when_all_is_compiled() {
+    let people = people(&[("alice", 1), ("bob", 2)]);
+    let all = hosts();
+    let mut targets = Targets::compile(&read(FLEET), 2, &[], &people, &Targets::default());
+    let as_host = |host: &Arc<Member>| (host.name.clone(), Some(Arc::clone(host)));
+    for host in &all {
+        let joined = targets.of_hosts(2, vec![as_host(host)]);
+        assert_eq!(targets.take(joined).concat(), host.name);
+    }
+    let as_compiled = |targets: &Targets, hosts: &[Arc<Member>]| {
+        let compiled = Targets::compile(&read(FLEET), 2, hosts, &people, &Targets::default());
+        assert_eq!(targets.by_host.len(), compiled.by_host.len());
+        for (name, target) in &compiled.by_host {
+            let known = targets.get(name).unwrap();
+            assert_eq!(known.compiled.digest, target.compiled.digest, "{name}");
+            for domain in &target.compiled.domains {
+                let sharing = |targets: &Targets| {
+                    let sharing = targets.sharing(domain).map(str::to_owned);
+                    sharing.collect::<BTreeSet<_>>()
+                };
+                assert_eq!(sharing(targets), sharing(&compiled), "{name}");
+            }
+        }
+    };
+    as_compiled(&targets, &all);
+
+    // The same again is no news, and other labels are.
+    let again = targets.of_hosts(3, all.iter().map(as_host).collect());
+    assert!(targets.take(again).is_empty());
+    assert!(targets.changed_at(3).is_empty());
+    let mut others = all;
+    Arc::make_mut(&mut others[0]).labels.clear();
+    let changed = targets.of_hosts(3, vec![as_host(&others[0])]);
+    targets.take(changed);
+    as_compiled(&targets, &others);
+
+    while let Some(gone) = others.pop() {
+        let left = targets.of_hosts(3, vec![(gone.name.clone(), None)]);
+        assert!(targets.take(left).is_empty());
+        as_compiled(&targets, &others);
+    }
+}

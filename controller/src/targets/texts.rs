@@ -17,7 +17,7 @@ use super::{Users, facts};
 use crate::store::model::Member;
 
 /// What was compiled, and of what.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Texts {
     /// Without the names that are barred.
     policy: Arc<Policy>,
@@ -27,6 +27,15 @@ pub(super) struct Texts {
     /// Long texts that were in force lately, the newest last: hosts that missed one are sent what
     /// differs from what they have.
     older: Vec<Arc<Compiled>>,
+    /// What these may differ from.
+    bases: Arc<Bases>,
+}
+
+/// The text that a host should have.
+pub(super) enum Selected {
+    Known(Arc<Compiled>),
+    /// Nobody has it: the name of its selection, and the positions of the stanzas.
+    New([u8; 32], Vec<usize>),
 }
 
 /// Long texts of before that are kept, bytes in all; one at least.
@@ -112,6 +121,7 @@ impl<'a> Compiling<'a> {
             policy: Arc::clone(self.policy),
             keys: self.users.keys.clone(),
             by_selection: self.by_selection,
+            bases: self.bases,
         }
     }
 
@@ -154,22 +164,60 @@ impl<'a> Compiling<'a> {
     }
 
     fn compile(&mut self, selection: &[usize]) -> Arc<Compiled> {
-        let stanzas = selection
-            .iter()
-            .filter_map(|position| self.policy.stanzas.get(*position));
-        let stanzas: Vec<&Stanza> = stanzas.collect();
-        let compiled = policy::compile_selected(self.policy, &stanzas, &self.users.keys);
+        let (compiled, domains) = compiled(self.policy, &self.users.keys, selection);
         if let Some(known) = self.known.get(&compiled.digest) {
             return Arc::clone(known);
         }
-        let keys = stanzas.iter().flat_map(|stanza| stanza.static_keys());
-        let mut domains: Vec<_> = keys.map(spa::Keys::domain).collect();
-        domains.sort_unstable();
-        domains.dedup();
         let compiled = Arc::new(Compiled::new(compiled, domains, Arc::clone(&self.bases)));
         self.known.insert(compiled.digest, Arc::clone(&compiled));
         compiled
     }
+}
+
+// === impl Texts ===
+
+impl Texts {
+    /// Which text a host should have, whoever else has it.
+    pub(super) fn select(&self, host: &Member) -> Selected {
+        let facts = facts(host);
+        let stanzas = self.policy.stanzas.iter().enumerate();
+        let selected = stanzas.filter(|(_, stanza)| stanza.selects(&facts));
+        let selection: Vec<usize> = selected.map(|(position, _)| position).collect();
+        let key = key(&selection);
+        match self.by_selection.get(&key) {
+            Some(compiled) => Selected::Known(Arc::clone(compiled)),
+            None => Selected::New(key, selection),
+        }
+    }
+
+    /// The text of these positions, which nobody has yet.
+    pub(super) fn compile(&self, selection: &[usize]) -> Arc<Compiled> {
+        let (compiled, domains) = compiled(&self.policy, &self.keys, selection);
+        let bases = Arc::clone(&self.bases);
+        Arc::new(Compiled::new(compiled, domains, bases))
+    }
+
+    pub(super) fn add(&mut self, texts: HashMap<[u8; 32], Arc<Compiled>>) {
+        self.by_selection.extend(texts);
+    }
+}
+
+/// The text of these positions, and the replay domains of its static keys, sorted.
+fn compiled(
+    policy: &Policy,
+    keys: &BTreeMap<String, Vec<ExchangePublic>>,
+    selection: &[usize],
+) -> (policy::HostPolicy, Vec<[u8; 32]>) {
+    let stanzas = selection
+        .iter()
+        .filter_map(|position| policy.stanzas.get(*position));
+    let stanzas: Vec<&Stanza> = stanzas.collect();
+    let compiled = policy::compile_selected(policy, &stanzas, keys);
+    let keys = stanzas.iter().flat_map(|stanza| stanza.static_keys());
+    let mut domains: Vec<_> = keys.map(spa::Keys::domain).collect();
+    domains.sort_unstable();
+    domains.dedup();
+    (compiled, domains)
 }
 
 /// Those of `older`, the newest last, that may be kept.

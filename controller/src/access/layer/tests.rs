@@ -31,6 +31,7 @@ impl Door {
                 fleet: "prod".into(),
                 roster: Arc::new(Roster::load(&store).await.unwrap()),
                 limits: Arc::new(RateLimits::new(crate::clock::instant)),
+                looks: None,
                 tasks: TaskTracker::new(),
             },
             authority: Authority::open(&authority).unwrap(),
@@ -359,4 +360,44 @@ async fn a_change_that_was_begun_is_carried_out_though_its_caller_hangs_up_and_a
         let ended = slow.0.load(std::sync::atomic::Ordering::SeqCst);
         assert_eq!(ended, expected, "{path}");
     }
+}
+
+#[tokio::test]
+async fn who_has_joined_at_another_controller_is_known_after_one_look_and_who_is_nobody_is_not() {
+    let mut door = Door::new().await;
+    let looks = Arc::new(Looks::default());
+    door.layer.looks = Some(Arc::clone(&looks));
+    let host = fixture::join(&door.store, Role::Host, "web-1").await;
+    let der = |key| door.certificate(key, "prod", Role::Host, "web-1");
+    let present = |der: &[u8]| Presented::at(der, Timestamp::from_ms(NOW_MS));
+    let own = present(&der(host.keys[0].id));
+    let never_given = present(&der(host.keys[0].id + 1));
+    assert_eq!(door.layer.member_of(&own), None);
+
+    let (roster, store) = (Arc::clone(&door.layer.roster), door.store.clone());
+    let follower = Arc::clone(&looks);
+    let counted = tokio::spawn(async move {
+        // All that wait are served by one.
+        for asked in [16, 17] {
+            follower.asked_after(asked - 1).await;
+            let serves = follower.begin();
+            roster.follow(&store).await.unwrap();
+            follower.done(serves);
+        }
+    });
+    let many: Vec<_> = (0..16)
+        .map(|_| {
+            let (layer, own) = (door.layer.clone(), own.clone());
+            tokio::spawn(async move { layer.hear_of(&own).await })
+        })
+        .collect();
+    for one in many {
+        one.await.unwrap();
+    }
+    assert_eq!(door.layer.member_of(&own), Some((host.id, Role::Host)));
+    // Who is known waits for nothing, and who is nobody is no one after it, either.
+    door.layer.hear_of(&own).await;
+    door.layer.hear_of(&never_given).await;
+    assert_eq!(door.layer.member_of(&never_given), None);
+    counted.await.unwrap();
 }

@@ -14,8 +14,8 @@ use crate::store::model::{Change, Whom};
 const POLICY: &str = "NAME alice\nSOURCE ANY\nREQUIRE_USERNAME alice\nOPEN_PORTS tcp/22\n";
 
 async fn look(follower: &mut Follower, other: &Fleet) {
-    let newest = other.context.store.newest_record().await.unwrap();
-    follower.look(&other.context, newest).await.unwrap();
+    let look = other.context.store.whats_new().await.unwrap();
+    follower.look(&other.context, &look).await.unwrap();
 }
 
 /// Another controller over the same database, which has looked just now.

@@ -49,7 +49,7 @@ impl Controller {
     async fn turn_by(&mut self, now: Timestamp, steady_ms: u64) -> Look {
         let context = &self.fleet.context;
         let look = context.store.whats_new().await.unwrap();
-        self.follower.look(context, look.record).await.unwrap();
+        self.follower.look(context, &look).await.unwrap();
         let exchanged = self.among.exchange(context, &look, (now, steady_ms)).await;
         exchanged.unwrap();
         look

@@ -44,10 +44,10 @@ struct Column {
 pub(super) fn all() -> Result<Vec<Table>, StoreError> {
     let model = migrations::newest()?;
     let connection: &Connection = &model;
-    // Who runs, and who is connected to that, is of the place and not of the fleet.
+    // Who runs, who is connected to that, and who follows how far is of the place and not of the fleet.
     let names =
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, 7) <> 'sqlite_'
-             AND name NOT IN ('controllers', 'host_sessions') ORDER BY name";
+             AND name NOT IN ('controllers', 'host_sessions', 'member_changes') ORDER BY name";
     let mut left = Vec::new();
     for name in strings(connection, names)? {
         left.push(Table::of(connection, name)?);

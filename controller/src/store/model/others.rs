@@ -9,6 +9,8 @@ pub(crate) struct Look {
     pub(crate) hosts: u64,
     /// The newest claim.
     pub(crate) claims: u64,
+    /// The newest change of members.
+    pub(crate) members: u64,
     /// Controllers that run, each with what it said last: another number each time.
     pub(crate) controllers: Vec<(u64, u64)>,
 }

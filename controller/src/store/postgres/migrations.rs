@@ -16,7 +16,7 @@ use crate::store::sqlite::schema::SCHEMA;
 const OLDEST_PROGRAM: u32 = 14;
 
 /// Every step with the number of the schema that it makes, which is SQLite's, oldest first. Append only.
-pub(super) const STEPS: [(u32, &str); 3] = [
+pub(super) const STEPS: [(u32, &str); 4] = [
     (
         14,
         include_str!("../../../../migrations/postgres/0001_fleet.sql"),
@@ -28,6 +28,10 @@ pub(super) const STEPS: [(u32, &str); 3] = [
     (
         16,
         include_str!("../../../../migrations/postgres/0003_controller_facts.sql"),
+    ),
+    (
+        17,
+        include_str!("../../../../migrations/postgres/0004_member_changes.sql"),
     ),
 ];
 

@@ -21,6 +21,7 @@ use crate::store::jobs::{Message, Queue, Savepoints, Waiting, gather};
 use crate::store::sql::postgres::{Postgres, is_lost};
 use crate::store::sql::{self, Engine as _, OptionalExtension as _};
 use crate::store::sqlite::health::Health;
+use crate::store::sqlite::schema::SCHEMA;
 
 /// What all writers of one database take first, and keep until their transaction ends.
 pub(in crate::store) const LOCK: &str = "SELECT pg_advisory_xact_lock(5761823470194522719)";
@@ -172,7 +173,7 @@ impl Writer<'_> {
             Due::Nothing | Due::Keep => "",
         };
         let commit = format!(
-            "{undo} INSERT INTO writers (name, batch) VALUES ('{name}', {number})
+            "{undo} INSERT INTO writers (name, batch, schema) VALUES ('{name}', {number}, {SCHEMA})
                  ON CONFLICT (name) DO UPDATE SET batch = excluded.batch, since = excluded.since;
              COMMIT"
         );

@@ -4,7 +4,7 @@
 use fleet::{EventKind, Role};
 
 use super::number::signed;
-use super::{events, members, tokens};
+use super::{events, member_changes, members, tokens};
 use crate::store::error::StoreError;
 use crate::store::model::{Change, ChangeOutcome, Changed, Member, MemberKey};
 use crate::store::sql::{Connection, params};
@@ -42,6 +42,7 @@ pub(in crate::store) fn lock(
     if locked == 0 {
         return Ok(ChangeOutcome::DoneBefore);
     }
+    member_changes::note(connection, found.member().id)?;
     events::append_own(connection, change.event(kind, kind.as_str()))?;
     with_what_goes_along(connection, &found, change)
 }
@@ -64,6 +65,7 @@ pub(in crate::store) fn unlock(
     if unlocked == 0 {
         return Ok(ChangeOutcome::DoneBefore);
     }
+    member_changes::note(connection, found.member().id)?;
     events::append_own(connection, change.event(EventKind::Unlocked, "unlocked"))?;
     Ok(ChangeOutcome::Done(Changed::default()))
 }
@@ -142,9 +144,7 @@ fn find(
 
 /// Whether nobody could say any more who may do what without this one.
 fn is_last_owner(connection: &Connection, found: &Found) -> Result<bool, StoreError> {
-    let member = match found {
-        Found::Member(member) | Found::Key(member, _) => member,
-    };
+    let member = found.member();
     let counts = member.role == Role::Owner && member.is_active();
     Ok(counts && members::other_owners(connection, member.id)? == 0)
 }
@@ -152,6 +152,12 @@ fn is_last_owner(connection: &Connection, found: &Found) -> Result<bool, StoreEr
 // === impl Found ===
 
 impl Found {
+    const fn member(&self) -> &Member {
+        match self {
+            Self::Member(member) | Self::Key(member, _) => member,
+        }
+    }
+
     /// Its table with the condition for its rows, and the id in that.
     fn rows(&self) -> ((&'static str, &'static str), u64) {
         match self {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fleet::{EventKind, Role};
 
 use super::number::signed;
-use super::{events, members, tokens};
+use super::{events, member_changes, members, tokens};
 use crate::store::error::StoreError;
 use crate::store::model::{HostEdit, HostEdited, Member};
 use crate::store::sql::{Connection, OptionalExtension as _, Set, params};
@@ -51,6 +51,7 @@ pub(in crate::store) fn edit(
             spa_port,
             members::labels_text(labels),
         ])?;
+    member_changes::note(connection, *host)?;
     let mut revoked_tokens = Vec::new();
     if is_renamed {
         revoked_tokens = tokens::revoke_of(connection, (&before, None), None, change)?;

@@ -6,10 +6,10 @@ use std::str::FromStr as _;
 use fleet::Role;
 
 use super::number::signed;
-use super::{hosts, rows};
+use super::{hosts, member_changes, rows};
 use crate::store::error::StoreError;
 use crate::store::model::{KnownAuthorities, Lock, Member, MemberKey, NewMember, Scope};
-use crate::store::sql::{Connection, Dialect, Error, OptionalExtension as _, Row, params};
+use crate::store::sql::{Connection, Dialect, Error, OptionalExtension as _, Row, Set, params};
 
 const COLUMNS: &str = "id, role, name, address, spa_port, labels, joined_at_ms, locked_at_ms, \
                        lock_reason, locked_by, addresses, scope";
@@ -55,6 +55,7 @@ pub(super) fn insert(connection: &Connection, member: &NewMember) -> Result<u64,
         }
         Role::Auditor | Role::Helpdesk | Role::Owner | Role::Validator | Role::Operator => {}
     }
+    member_changes::note(connection, id)?;
     Ok(id)
 }
 
@@ -73,7 +74,7 @@ pub(super) fn keep_addresses(
             signed(id),
             serde_json::Value::from(addresses).to_string()
         ])?;
-    Ok(())
+    member_changes::note(connection, id)
 }
 
 /// Adds the key of `new` to the member with this id, under this name, and returns the key's id.
@@ -96,11 +97,13 @@ pub(super) fn insert_key(
             new.exchange_key,
             signed(new.joined_at_ms),
         ])?;
+    member_changes::note(connection, member)?;
     Ok(id.unsigned_abs())
 }
 
 /// Ends a membership: the name is free again, the ids are not.
 pub(super) fn delete(connection: &Connection, id: u64) -> Result<(), StoreError> {
+    member_changes::note(connection, id)?;
     connection
         .prepare_cached("DELETE FROM members WHERE id = ?1")?
         .execute([signed(id)])?;
@@ -109,13 +112,14 @@ pub(super) fn delete(connection: &Connection, id: u64) -> Result<(), StoreError>
 
 /// Takes a key from its member, with the one that was to follow it.
 pub(super) fn delete_key(connection: &Connection, id: u64) -> Result<(), StoreError> {
+    member_changes::note_of_key(connection, id)?;
     connection
         .prepare_cached("DELETE FROM member_keys WHERE id = ?1 OR follows = ?1")?
         .execute([signed(id)])?;
     Ok(())
 }
 
-/// Remembers that a user of this name was removed.
+/// Remembers that a user of this name was removed. That it has gone was noted with a number.
 pub(super) fn departed(
     connection: &Connection,
     name: &str,
@@ -139,6 +143,28 @@ pub(in crate::store) fn all_departed(
     let mut statement = connection.prepare_cached("SELECT name FROM departed_users")?;
     let names = statement.query_map([], |row| row.get(0))?;
     Ok(names.collect::<Result<_, _>>()?)
+}
+
+/// Those of these names that are of users who were removed.
+pub(super) fn departed_of(
+    connection: &Connection,
+    names: Vec<String>,
+) -> Result<Vec<(String, bool)>, StoreError> {
+    let mut asked = Set::default();
+    for name in &names {
+        asked.push([name])?;
+    }
+    let mut departed: BTreeSet<usize> = BTreeSet::new();
+    connection
+        .prepare_cached("SELECT 1 FROM departed_users WHERE name = ?1")?
+        .query_each(&asked, |number, _| {
+            departed.insert(number);
+            Ok(())
+        })?;
+    let names = names.into_iter().enumerate();
+    Ok(names
+        .map(|(number, name)| (name, departed.contains(&number)))
+        .collect())
 }
 
 /// See `Store::highest_key`.
@@ -170,7 +196,7 @@ pub(in crate::store) fn renewed(
             knows.kept.as_flattened(),
             knows.issuer,
         ])?;
-    Ok(())
+    member_changes::note_of_key(connection, key)
 }
 
 /// How many owners can do something, besides the one with this id.
@@ -193,27 +219,81 @@ pub(in crate::store) fn find(
     role: Role,
     name: &str,
 ) -> Result<Option<Member>, StoreError> {
-    let sql = format!("{} WHERE role = ?1 AND name = ?2", select(connection));
-    let member = connection
-        .prepare_cached(&sql)?
-        .query_row([role.as_str(), name], |row| Ok(read(row)))
-        .optional()?;
-    member
-        .transpose()?
-        .map(|it| with_keys(connection, it))
-        .transpose()
+    let mut named = Set::default();
+    named.push(params![role.as_str(), name])?;
+    Ok(named_so(connection, &named)?.pop())
 }
 
 pub(super) fn by_id(connection: &Connection, id: u64) -> Result<Option<Member>, StoreError> {
-    let sql = format!("{} WHERE id = ?1", select(connection));
-    let member = connection
-        .prepare_cached(&sql)?
-        .query_row([signed(id)], |row| Ok(read(row)))
-        .optional()?;
-    member
-        .transpose()?
-        .map(|it| with_keys(connection, it))
-        .transpose()
+    let mut ids = Set::default();
+    ids.push([signed(id)])?;
+    Ok(by_ids(connection, &ids)?.pop())
+}
+
+/// See `Store::members_named`.
+pub(in crate::store) fn named(
+    connection: &Connection,
+    names: &BTreeSet<(Role, String)>,
+    ids: &[u64],
+) -> Result<(Vec<Member>, BTreeMap<String, bool>), StoreError> {
+    let (mut named, mut users) = (Set::default(), Vec::new());
+    for (role, name) in names {
+        named.push(params![role.as_str(), name])?;
+        if *role == Role::User {
+            users.push(name.clone());
+        }
+    }
+    let mut members = named_so(connection, &named)?;
+    let known: BTreeSet<u64> = members.iter().map(|member| member.id).collect();
+    let mut others = Set::default();
+    for id in ids.iter().filter(|id| !known.contains(id)) {
+        others.push([signed(*id)])?;
+    }
+    members.extend(by_ids(connection, &others)?);
+    let departed = departed_of(connection, users)?.into_iter().collect();
+    Ok((members, departed))
+}
+
+/// Members by role and name, those that there are; in no order.
+pub(super) fn named_so(connection: &Connection, named: &Set) -> Result<Vec<Member>, StoreError> {
+    several(connection, ("role = ?1 AND name = ?2", named))
+}
+
+/// The same by their ids.
+pub(super) fn by_ids(connection: &Connection, ids: &Set) -> Result<Vec<Member>, StoreError> {
+    several(connection, ("id = ?1", ids))
+}
+
+/// Those that fulfil a condition with the values of a row of the set.
+fn several(
+    connection: &Connection,
+    (condition, set): (&str, &Set),
+) -> Result<Vec<Member>, StoreError> {
+    let sql = format!("{} WHERE {condition}", select(connection));
+    let mut found = Vec::new();
+    let mut statement = connection.prepare_cached(&sql)?;
+    statement.query_each(set, |_, row| {
+        found.push((read(row), row.get(12)?));
+        Ok(())
+    })?;
+    let mut members = Vec::new();
+    for (member, is_good) in found {
+        members.extend(unless_strange(member, is_good)?);
+    }
+    with_keys(connection, &mut members)?;
+    Ok(members)
+}
+
+/// What something else has written need not even say a role, and keeps nobody else out.
+fn unless_strange(
+    member: Result<Member, StoreError>,
+    is_good: bool,
+) -> Result<Option<Member>, StoreError> {
+    match member {
+        Ok(member) => Ok(Some(member)),
+        Err(StoreError::Damaged { .. }) if !is_good => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 pub(in crate::store) fn all(connection: &Connection) -> Result<Vec<Member>, StoreError> {
@@ -234,11 +314,9 @@ pub(in crate::store) fn all(connection: &Connection) -> Result<Vec<Member>, Stor
     let members = statement.query_map([], |row| Ok((read(row), row.get::<_, bool>(12)?)))?;
     let mut all = Vec::new();
     for member in members {
-        let mut member = match member? {
-            (Ok(member), _) => member,
-            // What something else has written need not even say a role, and keeps nobody else out.
-            (Err(StoreError::Damaged { .. }), false) => continue,
-            (Err(error), _) => return Err(error),
+        let (member, is_good) = member?;
+        let Some(mut member) = unless_strange(member, is_good)? else {
+            continue;
         };
         member.keys = keys.remove(&member.id).unwrap_or_default();
         all.push(member);
@@ -246,25 +324,63 @@ pub(in crate::store) fn all(connection: &Connection) -> Result<Vec<Member>, Stor
     Ok(all)
 }
 
-fn with_keys(connection: &Connection, mut member: Member) -> Result<Member, StoreError> {
+fn with_keys(connection: &Connection, members: &mut [Member]) -> Result<(), StoreError> {
     let sql = format!(
         "{} WHERE member = ?1 ORDER BY name",
         select_keys(connection)
     );
-    let mut statement = connection.prepare_cached(&sql)?;
-    let keys = statement.query_map([signed(member.id)], read_key)?;
-    member.keys = keys.collect::<Result<_, _>>()?;
-    // Few have any.
-    let mut former = former_names(connection)?;
-    for key in &mut member.keys {
-        key.former_names = former.remove(&key.id).unwrap_or_default();
+    let mut of = Set::default();
+    for member in &*members {
+        of.push([signed(member.id)])?;
     }
-    Ok(member)
+    connection
+        .prepare_cached(&sql)?
+        .query_each(&of, |number, row| {
+            if let Some(member) = members.get_mut(number) {
+                member.keys.push(read_key(row)?);
+            }
+            Ok(())
+        })?;
+    let mut keys: Vec<&mut MemberKey> = Vec::new();
+    let mut named = Set::default();
+    for member in members {
+        member.keys.sort_by(|one, other| one.name.cmp(&other.name));
+        for key in &mut member.keys {
+            named.push([signed(key.id)])?;
+            keys.push(key);
+        }
+    }
+    // One of another hand is nobody's.
+    let sql = format!(
+        "SELECT role, name, {} FROM former_names WHERE key = ?1 ORDER BY role, name",
+        rows::FORMER_NAMES.good(connection, "former_names")
+    );
+    let mut names = Vec::new();
+    connection
+        .prepare_cached(&sql)?
+        .query_each(&named, |number, row| {
+            if row.get::<_, bool>(2)? {
+                names.push((number, row.get::<_, String>(0)?, row.get::<_, String>(1)?));
+            }
+            Ok(())
+        })?;
+    names.sort();
+    for (number, role, name) in names {
+        if let Some(key) = keys.get_mut(number) {
+            key.former_names.push((former_role(&role)?, name));
+        }
+    }
+    Ok(())
+}
+
+fn former_role(role: &str) -> Result<Role, StoreError> {
+    Role::from_str(role).map_err(|_| StoreError::Damaged {
+        what: "former_names.role",
+    })
 }
 
 /// Former names by the id of the key.
 fn former_names(connection: &Connection) -> Result<BTreeMap<u64, Vec<(Role, String)>>, StoreError> {
-    // One of another hand is nobody's.
     let sql = format!(
         "SELECT key, role, name, {} FROM former_names ORDER BY role, name",
         rows::FORMER_NAMES.good(connection, "former_names")
@@ -277,13 +393,10 @@ fn former_names(connection: &Connection) -> Result<BTreeMap<u64, Vec<(Role, Stri
             continue;
         }
         let role: String = row.get(1)?;
-        let role = Role::from_str(&role).map_err(|_| StoreError::Damaged {
-            what: "former_names.role",
-        })?;
         names
             .entry(row.get(0)?)
             .or_default()
-            .push((role, row.get(2)?));
+            .push((former_role(&role)?, row.get(2)?));
     }
     Ok(names)
 }

@@ -72,6 +72,9 @@ pub(super) fn migrations() -> Migrations<'static> {
         M::up(include_str!(
             "../../../../migrations/sqlite/0016_controller_facts.sql"
         )),
+        M::up(include_str!(
+            "../../../../migrations/sqlite/0017_member_changes.sql"
+        )),
     ])
 }
 

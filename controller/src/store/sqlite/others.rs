@@ -18,12 +18,16 @@ const TOGETHER: usize = 10_000;
 /// See `Store::whats_new`.
 pub(in crate::store) fn look(connection: &Connection) -> Result<Look, StoreError> {
     let sql = match connection.dialect() {
-        Dialect::Sqlite => "SELECT coalesce(max(id), 0), 0, 0, '' FROM events",
+        Dialect::Sqlite => {
+            "SELECT coalesce((SELECT max(id) FROM events), 0), 0, 0, '',
+                    coalesce((SELECT max(number) FROM member_changes), 0)"
+        }
         Dialect::Postgres => {
             "SELECT coalesce((SELECT max(id) FROM events), 0),
                     coalesce((SELECT max(number) FROM host_sessions), 0),
                     coalesce((SELECT max(position) FROM claims WHERE position IS NOT NULL), 0),
-                    coalesce((SELECT string_agg(concat(id, ' ', beat), ',') FROM controllers), '')"
+                    coalesce((SELECT string_agg(concat(id, ' ', beat), ',') FROM controllers), ''),
+                    coalesce((SELECT max(number) FROM member_changes), 0)"
         }
     };
     let look = connection.prepare_cached(sql)?.query_row([], |row| {
@@ -32,6 +36,7 @@ pub(in crate::store) fn look(connection: &Connection) -> Result<Look, StoreError
             record: row.get(0)?,
             hosts: row.get(1)?,
             claims: row.get(2)?,
+            members: row.get(4)?,
             controllers: controllers.split(',').filter_map(pair).collect(),
         })
     })?;

@@ -4,7 +4,7 @@
 use fleet::{Event, EventKind};
 
 use super::number::signed;
-use super::{events, members, rows};
+use super::{events, member_changes, members, rows};
 use crate::store::error::StoreError;
 use crate::store::model::{Change, ChangeOutcome, Changed, SuccessionOutcome, Successor};
 use crate::store::sql::{Connection, OptionalExtension as _, params};
@@ -84,6 +84,7 @@ pub(in crate::store) fn add(
 /// Takes away another key that was to follow this one and by which nobody was ever given a certificate:
 /// its program has lost it. False where somebody came with it.
 fn forget_who_never_came(connection: &Connection, followed: u64) -> Result<bool, StoreError> {
+    member_changes::note_of_key(connection, followed)?;
     connection
         .prepare_cached("DELETE FROM member_keys WHERE follows = ?1 AND issuer IS NULL")?
         .execute([signed(followed)])?;
@@ -119,6 +120,7 @@ pub(in crate::store) fn end_followed(
     connection
         .prepare_cached("UPDATE member_keys SET name = ?2 WHERE id = ?1")?
         .execute(params![signed(key), name])?;
+    member_changes::note_of_key(connection, key)?;
     events::append_own(connection, event)
 }
 
@@ -148,6 +150,7 @@ pub(in crate::store) fn ask(
     if asked == 0 {
         return Ok(ChangeOutcome::DoneBefore);
     }
+    member_changes::note(connection, member.id)?;
     let event = change.event(EventKind::Operator, "asked for new keys");
     events::append_own(connection, event)?;
     Ok(ChangeOutcome::Done(Changed::default()))
