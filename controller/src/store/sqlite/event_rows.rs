@@ -45,6 +45,13 @@ pub(super) struct EventRows {
     blocks: Set,
 }
 
+/// What emptied events are found by of their ports and of more than one address or port: it is to be removed.
+#[derive(Debug, Default)]
+pub(super) struct Removed {
+    ports: Set,
+    blocks: Set,
+}
+
 // === impl EventRows ===
 
 impl EventRows {
@@ -128,6 +135,32 @@ fn push_event(
     ])
 }
 
+// === impl Removed ===
+
+impl Removed {
+    /// Adds those of one event.
+    pub(super) fn push(&mut self, host: i64, event: &Event, id: i64) -> Result<(), Error> {
+        for port in port_keys(event) {
+            self.ports
+                .push(params![host, port, signed(event.at_ms), id])?;
+        }
+        self.blocks.push(params![id])
+    }
+
+    /// Removes them, and is empty.
+    pub(super) fn write(&mut self, connection: &Connection) -> Result<(), Error> {
+        let Self { ports, blocks } = std::mem::take(self);
+        connection
+            .prepare_cached(
+                "DELETE FROM event_ports WHERE host = ?1 AND port = ?2 AND at_ms = ?3 AND event = ?4",
+            )?
+            .execute_each(&ports)?;
+        connection
+            .prepare_cached("DELETE FROM event_blocks WHERE event = ?1")?
+            .execute_each(&blocks)
+    }
+}
+
 /// Whether an event that is stored is found by each block of addresses and ports that it names.
 pub(super) fn has_blocks(connection: &Connection, event: &Event, id: i64) -> Result<bool, Error> {
     let mut find = connection.prepare_cached(
@@ -161,13 +194,18 @@ pub(super) fn insert_found(
 /// One row for each port, so that the auditor's usual question is one look-up.
 fn push_ports(set: &mut Set, host: i64, event: &Event, id: i64) -> Result<(), Error> {
     let at_ms = signed(event.at_ms);
-    // Those of a long range are found by its blocks.
-    let each = ports(event);
-    let each = each.spelled_out().map(|port| port.to_string());
-    for port in each.filter_map(|port| port.parse().ok()) {
-        set.push(params![host, port_key(port), at_ms, id, event.kind])?;
+    for port in port_keys(event) {
+        set.push(params![host, port, at_ms, id, event.kind])?;
     }
     Ok(())
+}
+
+/// Its single ports as they are kept: those of a long range are found by its blocks.
+fn port_keys(event: &Event) -> Vec<i64> {
+    let each = ports(event);
+    let each = each.spelled_out().map(|port| port.to_string());
+    each.filter_map(|port| port.parse().ok().map(port_key))
+        .collect()
 }
 
 fn write_ports(connection: &Connection, ports: &Set) -> Result<(), Error> {
@@ -177,25 +215,6 @@ fn write_ports(connection: &Connection, ports: &Set) -> Result<(), Error> {
              VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
         )?
         .execute_each(ports)
-}
-
-/// Removes what an event is found by of its ports.
-pub(super) fn remove_ports(
-    connection: &Connection,
-    host: i64,
-    event: &Event,
-    id: i64,
-) -> Result<(), Error> {
-    let at_ms = signed(event.at_ms);
-    let mut remove = connection.prepare_cached(
-        "DELETE FROM event_ports WHERE host = ?1 AND port = ?2 AND at_ms = ?3 AND event = ?4",
-    )?;
-    let each = ports(event);
-    let each = each.spelled_out().map(|port| port.to_string());
-    for port in each.filter_map(|port| port.parse().ok()) {
-        remove.execute(params![host, port_key(port), at_ms, id])?;
-    }
-    Ok(())
 }
 
 /// Whether an event that is stored is found by each of its ports.
@@ -210,11 +229,8 @@ pub(super) fn has_ports(
         "SELECT EXISTS (SELECT 1 FROM event_ports
                         WHERE host = ?1 AND port = ?2 AND at_ms = ?3 AND event = ?4)",
     )?;
-    let each = ports(event);
-    let each = each.spelled_out().map(|port| port.to_string());
-    for port in each.filter_map(|port| port.parse().ok()) {
-        let found: bool =
-            find.query_row(params![host, port_key(port), at_ms, id], |row| row.get(0))?;
+    for port in port_keys(event) {
+        let found: bool = find.query_row(params![host, port, at_ms, id], |row| row.get(0))?;
         if !found {
             return Ok(false);
         }

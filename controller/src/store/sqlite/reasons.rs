@@ -1,12 +1,39 @@
 //! Why something happened, as events say it: each text once, and found by its beginning.
 
+use std::collections::BTreeMap;
+
 use crate::store::sql::{Connection, Error, NUL, OptionalExtension as _, params};
 
 /// What of a reason is searched; the whole is in the event's body.
 const TEXT_BYTES_MAX: usize = 120;
 
+/// The numbers of reasons that were looked up already: of many events few have one that no other has.
+#[derive(Debug, Default)]
+pub(super) struct Numbers(BTreeMap<String, i64>);
+
+// === impl Numbers ===
+
+impl Numbers {
+    /// See [`number`].
+    pub(super) fn of(
+        &mut self,
+        connection: &Connection,
+        reason: &str,
+    ) -> Result<Option<i64>, Error> {
+        let text = beginning(reason);
+        if let Some(known) = self.0.get(text) {
+            return Ok(Some(*known));
+        }
+        let number = number(connection, text)?;
+        if let Some(number) = number {
+            self.0.insert(text.to_owned(), number);
+        }
+        Ok(number)
+    }
+}
+
 /// The number of a reason; `None` for none.
-pub(super) fn number(connection: &Connection, reason: &str) -> Result<Option<i64>, Error> {
+fn number(connection: &Connection, reason: &str) -> Result<Option<i64>, Error> {
     let text = beginning(reason);
     if text.is_empty() {
         return Ok(None);

@@ -11,7 +11,7 @@ use super::number::signed;
 use super::{event_rows, events, meta, words};
 use crate::store::error::StoreError;
 use crate::store::model::{Expired, Origin};
-use crate::store::sql::{Connection, Error, Row, params};
+use crate::store::sql::{Connection, Error, Row, Set, params};
 
 /// Records that one step looks at, and those that it empties at most.
 const LOOKED_MAX: u32 = 2_000;
@@ -24,6 +24,14 @@ struct Old {
     record: EventRecord,
     stored_at_ms: u64,
     is_emptied: bool,
+}
+
+/// Records that one step empties: in a few statements for all of them.
+#[derive(Debug, Default)]
+struct Emptied {
+    found: event_rows::Removed,
+    words: words::Removed,
+    rows: Set,
 }
 
 /// One step: how many records were looked at, 0 when none is left that is old enough. Records after
@@ -41,12 +49,13 @@ pub(in crate::store) fn step(
     } = expired;
     let begin = meta::retained_after(connection, is_noise)?;
     let number = meta::next_retention_step(connection)?;
-    let mut digest = StepDigest::default();
+    let (mut digest, mut emptied) = (StepDigest::default(), Emptied::default());
     let (mut looked, mut last) = (0, begin);
-    let mut statement = connection.prepare_cached(
-        "SELECT id, host, seq, body, stored_at_ms, pruned_by IS NOT NULL FROM events
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {}, host, pruned_by IS NOT NULL FROM events
          WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3",
-    )?;
+        words::COLUMNS
+    ))?;
     let mut rows = statement.query(params![signed(begin), signed(to), LOOKED_MAX])?;
     while let Some(row) = rows.next()? {
         let old = Old::read(&row)?;
@@ -57,9 +66,11 @@ pub(in crate::store) fn step(
         last = old.id.cast_unsigned();
         if old.is_due(is_noise) {
             digest.add(last, &body_digest(&old.record.body));
-            old.empty(connection, number)?;
+            emptied.push(connection, (&old, &row), number)?;
         }
     }
+    drop(rows);
+    emptied.write(connection)?;
     meta::set_retained_after(connection, is_noise, last)?;
     if digest.records() > 0 {
         meta::set_retention_step(connection, number)?;
@@ -101,14 +112,14 @@ impl Old {
     fn read(row: &Row<'_>) -> Result<Self, Error> {
         Ok(Self {
             id: row.get(0)?,
-            host: row.get(1)?,
+            host: row.get(10)?,
             record: EventRecord {
-                seq: row.get::<_, i64>(2)?.cast_unsigned(),
-                body: row.get(3)?,
+                seq: row.get::<_, i64>(6)?.cast_unsigned(),
+                body: row.get(7)?,
                 ..EventRecord::default()
             },
-            stored_at_ms: row.get::<_, i64>(4)?.cast_unsigned(),
-            is_emptied: row.get(5)?,
+            stored_at_ms: row.get::<_, i64>(8)?.cast_unsigned(),
+            is_emptied: row.get(11)?,
         })
     }
 
@@ -128,25 +139,37 @@ impl Old {
             None => !is_noise,
         }
     }
+}
 
-    fn empty(&self, connection: &Connection, step: u64) -> Result<(), StoreError> {
-        let event = Columns::of(&self.record, self.stored_at_ms).event;
-        event_rows::remove_ports(connection, self.host, &event, self.id)?;
-        words::remove(connection, self.id)?;
-        connection
-            .prepare_cached("DELETE FROM event_blocks WHERE event = ?1")?
-            .execute([self.id])?;
+// === impl Emptied ===
+
+impl Emptied {
+    /// Adds one, which this step empties.
+    fn push(
+        &mut self,
+        connection: &Connection,
+        (old, row): (&Old, &Row<'_>),
+        step: u64,
+    ) -> Result<(), StoreError> {
+        let event = Columns::of(&old.record, old.stored_at_ms).event;
+        self.found.push(old.host, &event, old.id)?;
+        self.words.push(connection, row)?;
+        self.rows
+            .push(params![old.id, body_digest(&old.record.body), signed(step)])?;
+        Ok(())
+    }
+
+    /// Empties them, and removes all that they are found by.
+    fn write(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        self.found.write(connection)?;
+        self.words.write(connection)?;
         connection
             .prepare_cached(
                 "UPDATE events SET body = ?2, pruned_by = ?3, kind = 0, user = NULL, key = NULL,
                         stanza = NULL, generation = 0, source = NULL, opened = NULL,
                         replay_digest = NULL, grant_id = NULL WHERE id = ?1",
             )?
-            .execute(params![
-                self.id,
-                body_digest(&self.record.body),
-                signed(step)
-            ])?;
+            .execute_each(&self.rows)?;
         Ok(())
     }
 }

@@ -7,9 +7,9 @@
 use fleet::EventRecord;
 
 use super::columns::{Columns, Compact, hex_key, searched_key};
-use super::reasons;
+use super::reasons::{self, Numbers};
 use crate::store::error::StoreError;
-use crate::store::sql::{Connection, Error, Row, Value, params};
+use crate::store::sql::{Connection, Error, Row, Set, Value, params};
 
 /// Events indexed in one transaction: some tens of milliseconds.
 pub(in crate::store) const LOT: u32 = 2_000;
@@ -46,6 +46,18 @@ struct Event {
     words: [(Word, Value); 7],
     ids: [(Id, Value); 2],
 }
+
+/// What emptied events are found by here: it is to be removed.
+#[derive(Debug, Default)]
+pub(super) struct Removed {
+    words: Set,
+    ids: Set,
+    reasons: Numbers,
+}
+
+/// What of a row of `events` says what it is found by.
+pub(super) const COLUMNS: &str =
+    "id, at_ms, stanza, key, replay_digest, grant_id, seq, body, stored_at_ms, generation";
 
 /// The newest event of the log; 0 for none.
 pub(in crate::store) fn newest(connection: &Connection) -> Result<i64, StoreError> {
@@ -85,9 +97,9 @@ pub(in crate::store) fn index(connection: &Connection, limit: u32) -> Result<i64
          FROM events WHERE id > ?1 ORDER BY id LIMIT ?2",
     )?;
     let mut rows = statement.query(params![begin, limit])?;
-    let mut events = Vec::new();
+    let (mut events, mut reasons) = (Vec::new(), Numbers::default());
     while let Some(row) = rows.next()? {
-        events.push(Event::read(connection, &row)?);
+        events.push(Event::read(connection, &row, &mut reasons)?);
     }
     let Some(last) = events.last() else {
         return Ok(begin);
@@ -99,36 +111,6 @@ pub(in crate::store) fn index(connection: &Connection, limit: u32) -> Result<i64
         .prepare_cached("UPDATE event_words_end SET event = ?1")?
         .execute([end])?;
     Ok(end)
-}
-
-/// Removes what an event is found by here, before its body goes.
-pub(super) fn remove(connection: &Connection, id: i64) -> Result<(), StoreError> {
-    let event = connection
-        .prepare_cached(
-            "SELECT id, at_ms, stanza, key, replay_digest, grant_id, seq, body, stored_at_ms,
-                    generation
-             FROM events WHERE id = ?1",
-        )?
-        .query_row([id], |row| Event::read(connection, row))?;
-    let Event {
-        id,
-        at_ms,
-        words,
-        ids,
-    } = event;
-    let mut word = connection.prepare_cached(
-        "DELETE FROM event_words WHERE what = ?1 AND value = ?2 AND at_ms = ?3 AND event = ?4",
-    )?;
-    for (what, value) in words {
-        word.execute(params![what as i64, value, at_ms, id])?;
-    }
-    let mut found = connection.prepare_cached(
-        "DELETE FROM event_ids WHERE part = ?1 AND what = ?2 AND value = ?3 AND event = ?4",
-    )?;
-    for (what, value) in ids {
-        found.execute(params![id >> 16, what as i64, value, id])?;
-    }
-    Ok(())
 }
 
 /// By which of these an event that is indexed is not found, in words. The event is as its body says it.
@@ -203,10 +185,50 @@ pub(super) fn beginning(value: Value) -> Value {
     }
 }
 
+// === impl Removed ===
+
+impl Removed {
+    /// Adds what is found of one event, whose row begins with [`COLUMNS`] and has its body still.
+    pub(super) fn push(&mut self, connection: &Connection, row: &Row<'_>) -> Result<(), Error> {
+        let Event {
+            id,
+            at_ms,
+            words,
+            ids,
+        } = Event::read(connection, row, &mut self.reasons)?;
+        for (what, value) in words {
+            if value != Value::Null {
+                self.words.push(params![what as i64, value, at_ms, id])?;
+            }
+        }
+        for (what, value) in ids {
+            if value != Value::Null {
+                self.ids.push(params![id >> 16, what as i64, value, id])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes it, and is empty.
+    pub(super) fn write(&mut self, connection: &Connection) -> Result<(), Error> {
+        let Self { words, ids, .. } = std::mem::take(self);
+        connection
+            .prepare_cached(
+                "DELETE FROM event_words WHERE what = ?1 AND value = ?2 AND at_ms = ?3 AND event = ?4",
+            )?
+            .execute_each(&words)?;
+        connection
+            .prepare_cached(
+                "DELETE FROM event_ids WHERE part = ?1 AND what = ?2 AND value = ?3 AND event = ?4",
+            )?
+            .execute_each(&ids)
+    }
+}
+
 // === impl Event ===
 
 impl Event {
-    fn read(connection: &Connection, row: &Row<'_>) -> Result<Self, Error> {
+    fn read(connection: &Connection, row: &Row<'_>, reasons: &mut Numbers) -> Result<Self, Error> {
         let record = EventRecord {
             seq: row.get::<_, i64>(6)?.cast_unsigned(),
             // Of one that retention has emptied.
@@ -215,7 +237,7 @@ impl Event {
         };
         let columns = Columns::of(&record, row.get::<_, i64>(8)?.cast_unsigned());
         let event = &columns.event;
-        let reason = reasons::number(connection, &event.reason)?;
+        let reason = reasons.of(connection, &event.reason)?;
         let request = own_request(event);
         let marks = request.is_some() && !event.replay_digest.is_empty();
         let generation = row.get::<_, i64>(9)?;
@@ -277,14 +299,16 @@ fn insert_words(connection: &Connection, events: &[Event]) -> Result<(), Error> 
     words.sort_by(|one, other| {
         (one.0, order(one.1), one.2, one.3).cmp(&(other.0, order(other.1), other.2, other.3))
     });
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO event_words (what, value, at_ms, event) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO NOTHING",
-    )?;
+    let mut set = Set::default();
     for (what, value, at_ms, event) in words {
-        insert.execute(params![what, value, at_ms, event])?;
+        set.push(params![what, value, at_ms, event])?;
     }
-    Ok(())
+    connection
+        .prepare_cached(
+            "INSERT INTO event_words (what, value, at_ms, event) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO NOTHING",
+        )?
+        .execute_each(&set)
 }
 
 fn insert_ids(connection: &Connection, events: &[Event]) -> Result<(), Error> {
@@ -298,14 +322,16 @@ fn insert_ids(connection: &Connection, events: &[Event]) -> Result<(), Error> {
     ids.sort_by(|one, other| {
         (one.0, one.1, order(one.2), one.3).cmp(&(other.0, other.1, order(other.2), other.3))
     });
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO event_ids (part, what, value, event) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO NOTHING",
-    )?;
+    let mut set = Set::default();
     for (part, what, value, event) in ids {
-        insert.execute(params![part, what, value, event])?;
+        set.push(params![part, what, value, event])?;
     }
-    Ok(())
+    connection
+        .prepare_cached(
+            "INSERT INTO event_ids (part, what, value, event) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO NOTHING",
+        )?
+        .execute_each(&set)
 }
 
 /// Some order that is the engine's for values of one type.

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `INSERT … VALUES ($1, 2) …` | `INSERT … SELECT v.p1, 2 FROM unnest($1::t[]) AS v(p1) …` |
 //! | `UPDATE … WHERE a = $1` | `UPDATE … FROM unnest($1::t[]) AS v(p1) WHERE a = v.p1` |
+//! | `DELETE FROM t WHERE a = $1` | `DELETE FROM t USING unnest($1::t[]) AS v(p1) WHERE a = v.p1` |
 //! | `SELECT … WHERE a = $1` | the same for each row of `v`, and after its columns the row's number, from 1 |
 
 /// The same for all rows of a set; `types` are those of its parameters. `None` of one that is in none of
@@ -33,6 +34,12 @@ pub(super) fn each(sql: &str, types: &[&str]) -> Option<String> {
             let (before, after) = of_row.split_once("WHERE ")?;
             Some(format!(
                 "{before}FROM unnest({arrays}) AS v({names}) WHERE {after}"
+            ))
+        }
+        "DELETE" => {
+            let (before, after) = of_row.split_once("WHERE ")?;
+            Some(format!(
+                "{before}USING unnest({arrays}) AS v({names}) WHERE {after}"
             ))
         }
         // Not taken apart by the planner, which would read a whole table where many of it are asked for.
@@ -82,6 +89,12 @@ mod tests {
                  WHERE a = v.p1 AND c",
             ),
             (
+                "DELETE FROM t WHERE a = $1 AND b = $2",
+                &["int8", "text"],
+                "DELETE FROM t USING unnest($1::int8[], $2::text[]) AS v(p1, p2) \
+                 WHERE a = v.p1 AND b = v.p2",
+            ),
+            (
                 "SELECT b FROM t WHERE a = $1",
                 &["int8"],
                 "SELECT q.*, v.n FROM unnest($1::int8[]) WITH ORDINALITY AS v(p1, n)
@@ -90,7 +103,7 @@ mod tests {
         ] {
             assert_eq!(each(one, types).as_deref(), Some(all));
         }
-        for other in ["DELETE FROM t WHERE a = $1", "INSERT INTO t SELECT $1", ""] {
+        for other in ["DELETE FROM t", "INSERT INTO t SELECT $1", ""] {
             assert_eq!(each(other, &["int8"]), None);
         }
         assert_eq!(each("SELECT 1", &[]), None);
