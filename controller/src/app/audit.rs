@@ -7,7 +7,7 @@ use super::near::did_you_mean;
 use crate::access::caller::Caller;
 use crate::context::Context;
 use crate::error::Error;
-use crate::store::model::{CONTROLLER, Cursor, EventFilter, LogNames, LogRow};
+use crate::store::model::{CONTROLLER, Cursor, EventFilter, LogNames, LogRow, Onward};
 
 pub(crate) mod follow;
 
@@ -22,7 +22,7 @@ pub(crate) const FIRST_PAGE: usize = 100;
 pub(crate) struct Listing {
     filter: EventFilter,
     /// `None` at the end of the log.
-    after: Option<Cursor>,
+    onward: Option<Onward>,
     /// Rows that may still come.
     left: usize,
     page: usize,
@@ -37,7 +37,7 @@ impl Listing {
     pub(crate) fn new(filter: EventFilter, limit: u32) -> Self {
         Self {
             filter,
-            after: Some(Cursor::NEWEST),
+            onward: Some(Cursor::NEWEST.into()),
             left: match limit {
                 0 => LIMIT_DEFAULT,
                 limit => usize::try_from(limit).unwrap_or(usize::MAX),
@@ -59,11 +59,11 @@ impl Listing {
         if self.left == 0 {
             return Ok(Vec::new());
         }
-        while let Some(after) = self.after {
+        while let Some(from) = self.onward {
             let rows = self.page.min(self.left);
-            let page = context.store.look(self.filter.clone(), after, rows).await?;
+            let page = context.store.look(self.filter.clone(), from, rows).await?;
             self.cut = page.cut;
-            self.after = page.next;
+            self.onward = page.onward();
             if !page.rows.is_empty() {
                 self.page = PAGE;
                 self.left -= page.rows.len();

@@ -6,6 +6,7 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::error::StoreError;
 use super::jobs::{Part, Together, Waiting};
+use super::lanes::Piece;
 use super::model::AtStart;
 use super::place::Place;
 use super::postgres::Postgres;
@@ -92,11 +93,12 @@ impl Engine {
     /// Answers a question on a connection that can only read, in a lane of its own and within bounds.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
+        piece: Piece,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         match self {
-            Self::Sqlite(engine) => engine.ask(work).await,
-            Self::Postgres(engine) => engine.readers().ask(work).await,
+            Self::Sqlite(engine) => engine.ask(piece, work).await,
+            Self::Postgres(engine) => engine.readers().ask(piece, work).await,
         }
     }
 

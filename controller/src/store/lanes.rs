@@ -27,6 +27,24 @@ pub(super) struct Lane<S: Source> {
     source: S,
     free: Mutex<Vec<S::Connection>>,
     permits: Arc<Semaphore>,
+    /// Who goes on stands in a line of its own before that of the places.
+    going_on: Arc<Semaphore>,
+}
+
+/// Which piece of its work somebody comes with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Piece {
+    /// The first, and mostly the only one.
+    First,
+    /// One of many: whoever has not begun waits for one such at most, however many there are.
+    Further,
+}
+
+/// A place in a lane.
+#[derive(Debug)]
+pub(super) struct Permit {
+    _place: OwnedSemaphorePermit,
+    _going_on: Option<OwnedSemaphorePermit>,
 }
 
 // === impl Lane ===
@@ -38,19 +56,27 @@ impl<S: Source> Lane<S> {
             source,
             free: Mutex::new(Vec::new()),
             permits: Arc::new(Semaphore::new(max)),
+            // Half of the places, so that what is short has others.
+            going_on: Arc::new(Semaphore::new((max / 2).max(1))),
         })
     }
 
     /// Waits for a place.
-    pub(super) async fn permit(&self) -> Result<OwnedSemaphorePermit, StoreError> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
-        permit.map_err(|_| StoreError::Closed)
+    pub(super) async fn permit(&self, piece: Piece) -> Result<Permit, StoreError> {
+        let going_on = match piece {
+            Piece::First => None,
+            Piece::Further => Some(acquire(&self.going_on).await?),
+        };
+        Ok(Permit {
+            _place: acquire(&self.permits).await?,
+            _going_on: going_on,
+        })
     }
 
     /// Does `work` in a place.
     pub(super) async fn run<T: Send + 'static>(
         self: &Arc<Self>,
-        permit: OwnedSemaphorePermit,
+        permit: Permit,
         work: impl FnOnce(&S::Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let lane = Arc::clone(self);
@@ -70,6 +96,7 @@ impl<S: Source> Lane<S> {
     /// Refuses what comes now or waits in line; what has begun goes on.
     pub(super) fn close(&self) {
         self.permits.close();
+        self.going_on.close();
     }
 
     fn take(&self) -> Result<S::Connection, StoreError> {
@@ -97,6 +124,11 @@ impl<S: Source> fmt::Debug for Lane<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lane").finish_non_exhaustive()
     }
+}
+
+async fn acquire(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, StoreError> {
+    let permit = Arc::clone(of).acquire_owned().await;
+    permit.map_err(|_| StoreError::Closed)
 }
 
 /// A reading ends without a result when it panics or when the runtime shuts down under it.

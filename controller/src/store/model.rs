@@ -41,7 +41,8 @@ pub(crate) use self::host::{Acknowledged, Acknowledgement, HostState, HostWord};
 pub(crate) use self::host_edit::{HostEdit, HostEdited};
 pub(crate) use self::lineage::{Lineage, Pass, Presented};
 pub(crate) use self::log::{
-    Cursor, Entry, Fork, InvalidPort, JournalEnd, LogRow, Page, Port, PortProtocol, Push, Pushed,
+    Chosen, Cursor, Entry, Fork, InvalidPort, JournalEnd, LogRow, Onward, Page, Port, PortProtocol,
+    Push, Pushed,
 };
 pub(crate) use self::member::{KEY_DEFAULT, KnownAuthorities, Lock, Member, MemberKey, NewMember};
 pub(crate) use self::member_changes::{ChangedMembers, MemberChange, MembersMoved};

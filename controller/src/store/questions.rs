@@ -2,7 +2,8 @@
 
 use super::Store;
 use super::error::StoreError;
-use super::model::{Cursor, EventFilter, LogHead, LogNames, Page, Use, UsesAsked};
+use super::lanes::Piece;
+use super::model::{Cursor, EventFilter, LogHead, LogNames, Onward, Page, Use, UsesAsked};
 use super::sqlite::{names, retention, search, uses, words};
 
 /// Lots of events that one question has indexed before it is answered: some seconds.
@@ -16,17 +17,25 @@ impl Store {
     pub(crate) async fn look(
         &self,
         filter: EventFilter,
-        after: Cursor,
+        from: impl Into<Onward>,
         limit: usize,
     ) -> Result<Page, StoreError> {
+        let from = from.into();
         if filter.asks_for_words() && !self.index_all().await? {
             return Ok(Page {
                 cut: true,
                 ..Page::default()
             });
         }
+        let piece = if from.after == Cursor::NEWEST {
+            Piece::First
+        } else {
+            Piece::Further
+        };
         self.engine
-            .ask(move |connection| search::page(connection, &filter, after, limit))
+            .ask(piece, move |connection| {
+                search::page(connection, &filter, from, limit)
+            })
             .await
     }
 
@@ -37,16 +46,17 @@ impl Store {
         limit: usize,
     ) -> Result<Page, StoreError> {
         let mut found = Page::default();
-        let mut after = Some(Cursor::NEWEST);
-        while let Some(from) = after {
+        let mut onward = Some(Onward::from(Cursor::NEWEST));
+        while let Some(from) = onward {
             let page = self
                 .look(filter.clone(), from, limit - found.rows.len())
                 .await?;
+            onward = page.onward();
             found.rows.extend(page.rows);
             found.next = page.next;
             found.cut = page.cut;
             let is_full = found.rows.len() >= limit;
-            after = page.next.filter(|_| !is_full && !page.cut);
+            onward = onward.filter(|_| !is_full && !page.cut);
         }
         Ok(found)
     }
@@ -54,7 +64,9 @@ impl Store {
     /// Counts grants that were opened; `None` when that costs more than one question may.
     pub(crate) async fn uses(&self, asked: UsesAsked) -> Result<Option<Vec<Use>>, StoreError> {
         self.engine
-            .ask(move |connection| uses::count(connection, &asked))
+            .ask(Piece::First, move |connection| {
+                uses::count(connection, &asked)
+            })
             .await
     }
 

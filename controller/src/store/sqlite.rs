@@ -89,6 +89,7 @@ use self::cost::Allowance;
 use self::readers::Readers;
 use super::error::{EngineError, NotCommitted, StoreError, Trouble};
 use super::jobs::{Part, Together, Waiting, Writes};
+use super::lanes::Piece;
 use super::model::AtStart;
 use super::seal::{RowKey, SealKey};
 use super::sql::Connection;
@@ -220,9 +221,11 @@ impl Sqlite {
     /// [`Allowance::QUESTION`].
     pub(super) async fn ask<T: Send + 'static>(
         &self,
+        piece: Piece,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let answer = self.readers.ask(Allowance::QUESTION, work).await;
+        let of = (Allowance::QUESTION, piece);
+        let answer = self.readers.ask(of, work).await;
         answer.map_err(|error| disk::named(error, &self.path))
     }
 

@@ -123,6 +123,25 @@ pub(crate) struct Page {
     pub(crate) next: Option<Cursor>,
     /// The search cost more than one may and was given up there.
     pub(crate) cut: bool,
+    /// What drives the search where it goes on.
+    pub(crate) chosen: Option<Chosen>,
+}
+
+/// Which index drives the search for an answer, and how far back it is known to be the best.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Chosen {
+    /// Among those that may, from 0.
+    pub(crate) driver: usize,
+    /// Milliseconds since the Unix epoch; `None` for as far back as the log goes.
+    pub(crate) until_ms: Option<u64>,
+}
+
+/// Where an answer goes on, and how.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Onward {
+    pub(crate) after: Cursor,
+    /// By the page before; `None` at the first.
+    pub(crate) chosen: Option<Chosen>,
 }
 
 // === impl Entry ===
@@ -216,6 +235,34 @@ impl fmt::Display for Port {
             PortProtocol::Udp => write!(f, "udp/{number}"),
             PortProtocol::Icmp => f.write_str("icmp/echo"),
         }
+    }
+}
+
+// === impl Page ===
+
+impl Page {
+    /// Where the next page of the answer begins; `None` when this is the last.
+    pub(crate) fn onward(&self) -> Option<Onward> {
+        let chosen = self.chosen;
+        self.next.map(|after| Onward { after, chosen })
+    }
+}
+
+// === impl Chosen ===
+
+impl Chosen {
+    /// Whether it was counted for what follows this place, too.
+    pub(crate) fn holds_after(self, after: Cursor) -> bool {
+        self.until_ms.is_none_or(|until_ms| after.at_ms > until_ms)
+    }
+}
+
+// === impl Onward ===
+
+impl From<Cursor> for Onward {
+    fn from(after: Cursor) -> Self {
+        let chosen = None;
+        Self { after, chosen }
     }
 }
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::server::Server;
 use crate::clock;
 use crate::store::error::StoreError;
-use crate::store::lanes::{Lane, Source};
+use crate::store::lanes::{Lane, Piece, Source};
 use crate::store::sql::Connection;
 use crate::store::sql::postgres::Postgres;
 
@@ -66,7 +66,7 @@ impl Readers {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let permit = self.control.permit().await?;
+        let permit = self.control.permit(Piece::First).await?;
         self.control.run(permit, |it| work(&it.connection)).await
     }
 
@@ -75,7 +75,7 @@ impl Readers {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let permit = self.sending.permit().await?;
+        let permit = self.sending.permit(Piece::First).await?;
         self.sending.run(permit, |it| work(&it.connection)).await
     }
 
@@ -83,9 +83,10 @@ impl Readers {
     /// for the answer any more.
     pub(in crate::store) async fn ask<T: Send + 'static>(
         &self,
+        piece: Piece,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let permit = self.questions.permit().await?;
+        let permit = self.questions.permit(piece).await?;
         let unwanted = CancellationToken::new();
         let _ends = unwanted.clone().drop_guard();
         let answer = self.questions.run(permit, |it| {

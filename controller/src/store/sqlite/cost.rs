@@ -1,7 +1,7 @@
 //! What a question may cost: work, time, and the patience of whoever asked.
 
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::Connection;
 
@@ -9,7 +9,11 @@ use crate::clock;
 use crate::store::error::StoreError;
 
 /// Steps of SQLite's machine between two looks at the meter: some tens of microseconds.
-const STEPS_PER_LOOK: i32 = 2_000;
+const STEPS_PER_LOOK: i32 = 1_000;
+/// After so long a question lets the processor go to whoever waits for it: what the fleet waits for wakes up
+/// many times, and would wait for a whole slice of the scheduler at each. Less would leave a question nothing
+/// of a machine that has others to do.
+const TURN: Duration = Duration::from_micros(300);
 
 /// What one page of an answer may cost.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +50,12 @@ pub(super) struct Meter {
     asked: Weak<()>,
 }
 
+/// When a question gives way to others.
+#[derive(Debug, Default)]
+struct Turns {
+    begun: Duration,
+}
+
 // === impl Meter ===
 
 impl Meter {
@@ -63,12 +73,16 @@ impl Meter {
         work: impl FnOnce() -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let began = clock::instant();
-        let mut steps = 0;
+        let (mut steps, mut turns) = (0, Turns::default());
         connection.progress_handler(
             STEPS_PER_LOOK,
             Some(move || {
                 steps += u64::from(STEPS_PER_LOOK.unsigned_abs());
-                self.is_over(steps, began)
+                let taken = began.elapsed();
+                if turns.is_over(taken) {
+                    std::thread::yield_now();
+                }
+                self.is_over(steps, taken)
             }),
         )?;
         let result = work();
@@ -76,9 +90,37 @@ impl Meter {
         result
     }
 
-    fn is_over(&self, steps: u64, began: Instant) -> bool {
+    fn is_over(&self, steps: u64, taken: Duration) -> bool {
         steps > self.allowance.steps
             || self.asked.strong_count() == 0
-            || began.elapsed() > self.allowance.time
+            || taken > self.allowance.time
+    }
+}
+
+// === impl Turns ===
+
+impl Turns {
+    /// Whether the turn that lasts is over; then the next has begun. Times are since the first began.
+    fn is_over(&mut self, taken: Duration) -> bool {
+        let is_over = taken.saturating_sub(self.begun) >= TURN;
+        if is_over {
+            self.begun = taken;
+        }
+        is_over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_gives_way_once_in_each_turn_and_not_at_each_look() {
+        let mut turns = Turns::default();
+        let looks = (1..=100).map(|number| TURN / 10 * number);
+
+        let given = looks.filter(|taken| turns.is_over(*taken)).count();
+
+        assert_eq!(given, 10);
     }
 }

@@ -16,13 +16,12 @@ mod statement;
 use fleet::EventRecord;
 
 use self::conditions::Window;
-#[cfg(test)]
 use self::driver::Driver;
 use self::known::Known;
 use self::statement::Statement;
 use super::reasons;
 use crate::store::error::StoreError;
-use crate::store::model::{Cursor, EventFilter, LogRow, Page};
+use crate::store::model::{Cursor, EventFilter, LogRow, Onward, Page};
 use crate::store::sql::{Connection, Error, OptionalExtension as _, Row, is_cut, params_from_iter};
 
 /// Reasons that are looked for by their index; more are looked for among all events.
@@ -43,24 +42,25 @@ const EFFORT: Effort = Effort {
     most: 16_384,
 };
 
-/// See `Store::page`.
+/// See `Store::look`.
 pub(in crate::store) fn page(
     connection: &Connection,
     filter: &EventFilter,
-    after: Cursor,
+    from: Onward,
     limit: usize,
 ) -> Result<Page, StoreError> {
-    page_with(connection, filter, (after, limit), EFFORT)
+    page_with(connection, filter, (from, limit), EFFORT)
 }
 
 fn page_with(
     connection: &Connection,
     filter: &EventFilter,
-    (after, limit): (Cursor, usize),
+    (Onward { after, chosen }, limit): (Onward, usize),
     effort: Effort,
 ) -> Result<Page, StoreError> {
     let mut page = Page {
         next: Some(after),
+        chosen,
         ..Page::default()
     };
     match fill(connection, filter, (limit, effort), &mut page) {
@@ -81,13 +81,16 @@ fn fill(
         page.next = None;
         return Ok(());
     };
-    let mut choice = None;
+    let candidates = Driver::candidates(filter, &known);
     let (mut examined, mut rows) = (0, effort.first);
     while let Some(after) = page.next {
-        let driver = match &choice {
-            Some(driver) => driver,
-            None => &*choice.insert(choice::choose(connection, filter, &known, after)?),
+        let chosen = match page.chosen.filter(|chosen| chosen.holds_after(after)) {
+            Some(chosen) => chosen,
+            None => choice::choose(connection, filter, &known, (&candidates, after))?,
         };
+        page.chosen = Some(chosen);
+        // By time all is found, should there be fewer candidates than there were.
+        let driver = candidates.get(chosen.driver).unwrap_or(&Driver::Time);
         let depth = choice::window(connection, filter, &known, driver, (after, rows))?;
         let window = Window {
             after,
@@ -107,7 +110,7 @@ fn fill(
         if page.rows.len() >= limit || examined >= effort.most {
             break;
         }
-        rows = (rows * 2).min(effort.most);
+        rows = (rows * 2).min(effort.most - examined);
     }
     Ok(())
 }

@@ -17,7 +17,12 @@ use crate::store::seal::SealKey;
 const SECRET: [u8; 32] = [1; 32];
 
 fn count_of_events(connection: &Connection) -> usize {
-    let rows = super::search::page(connection, &EventFilter::default(), Cursor::NEWEST, 100);
+    let rows = super::search::page(
+        connection,
+        &EventFilter::default(),
+        Cursor::NEWEST.into(),
+        100,
+    );
     rows.unwrap().rows.len()
 }
 

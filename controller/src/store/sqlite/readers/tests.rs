@@ -41,7 +41,7 @@ async fn what_the_fleet_waits_for_never_waits_for_a_question() {
     for _ in 0..8 {
         let (readers, held) = (Arc::clone(&readers), Arc::clone(&held));
         asked.push(tokio::spawn(async move {
-            let question = readers.ask(Allowance::QUESTION, move |_| {
+            let question = readers.ask((Allowance::QUESTION, Piece::First), move |_| {
                 let _ = held.lock().recv();
                 Ok(())
             });
@@ -73,9 +73,12 @@ async fn a_question_that_costs_too_much_is_given_up_after_the_same_work_on_every
         time: HOUR,
     };
 
-    let error = readers.ask(allowance, endless).await.unwrap_err();
+    let error = readers
+        .ask((allowance, Piece::First), endless)
+        .await
+        .unwrap_err();
     let after = readers
-        .ask(allowance, |connection| {
+        .ask((allowance, Piece::First), |connection| {
             Ok(connection.query_row("SELECT 1", [], |row| row.get::<_, i64>(0))?)
         })
         .await;
@@ -96,7 +99,10 @@ async fn a_question_that_takes_too_long_is_given_up() {
         time: Duration::from_millis(20),
     };
 
-    let error = readers(&dir).ask(allowance, endless).await.unwrap_err();
+    let error = readers(&dir)
+        .ask((allowance, Piece::First), endless)
+        .await
+        .unwrap_err();
 
     assert!(was_interrupted(&error), "{error:?}");
 }
@@ -113,7 +119,7 @@ async fn whoever_goes_away_takes_the_question_along() {
     let asking = {
         let readers = Arc::clone(&readers);
         tokio::spawn(async move {
-            let question = readers.ask(allowance, move |connection| {
+            let question = readers.ask((allowance, Piece::First), move |connection| {
                 let _ = began.try_send(());
                 endless(connection)
             });
@@ -125,5 +131,45 @@ async fn whoever_goes_away_takes_the_question_along() {
     asking.abort();
 
     // The one place of the lane is free again only when the work itself has ended.
-    assert!(readers.ask(allowance, |_| Ok(())).await.is_ok());
+    assert!(
+        readers
+            .ask((allowance, Piece::First), |_| Ok(()))
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn whoever_has_not_begun_waits_for_one_piece_of_those_who_go_on() {
+    let dir = TempDir::new().unwrap();
+    let readers = readers(&dir);
+    let (release, held) = mpsc::channel::<()>();
+    let held = Arc::new(Mutex::new(held));
+    let done = Arc::new(Mutex::new(Vec::new()));
+    let mut asked = Vec::new();
+    let further = std::iter::repeat_n(Piece::Further, 8);
+    for piece in further.chain([Piece::First]) {
+        let (readers, held, done) = (Arc::clone(&readers), Arc::clone(&held), Arc::clone(&done));
+        asked.push(tokio::spawn(async move {
+            let question = readers.ask((Allowance::QUESTION, piece), move |_| {
+                let _ = held.lock().recv();
+                done.lock().push(piece);
+                Ok(())
+            });
+            question.await
+        }));
+        // Each is in line before the next comes.
+        tokio::task::yield_now().await;
+    }
+
+    for _ in 0..asked.len() {
+        release.send(()).unwrap();
+    }
+    for question in asked {
+        question.await.unwrap().unwrap();
+    }
+
+    let done = done.lock();
+    let waited = done.iter().position(|piece| *piece == Piece::First);
+    assert_eq!(waited, Some(1), "{done:?}");
 }

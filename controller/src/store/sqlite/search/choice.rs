@@ -1,13 +1,14 @@
 //! Which index drives a question: the one with the fewest rows where the answer is looked for.
 //!
 //! That is counted, not guessed: a count stops after [`COUNTED_MAX`] rows, and of indexes that have
-//! more, the one whose rows reach back furthest is the rarest.
+//! more, the one whose rows reach back furthest is the rarest. So far back the choice holds for all pages of
+//! an answer; then it is counted again.
 
 use super::conditions::{Conditions, Window};
 use super::driver::{Arm, Driver};
 use super::known::Known;
 use crate::store::error::StoreError;
-use crate::store::model::{Cursor, EventFilter};
+use crate::store::model::{Chosen, Cursor, EventFilter};
 use crate::store::sql::{Connection, params_from_iter};
 
 /// Rows of one index that are counted at most; as many are sorted where they are not in order.
@@ -28,31 +29,34 @@ pub(super) struct Depth {
     is_beyond: bool,
 }
 
-/// Chooses what drives the search for what follows `after`.
+/// Chooses which of these drives the search for what follows `after`.
 pub(super) fn choose(
     connection: &Connection,
     filter: &EventFilter,
     known: &Known,
-    after: Cursor,
-) -> Result<Driver, StoreError> {
-    let mut candidates = Driver::candidates(filter, known);
+    (candidates, after): (&[Driver], Cursor),
+) -> Result<Chosen, StoreError> {
     if candidates.len() == 1 {
-        return Ok(candidates.remove(0));
+        return Ok(Chosen::default());
     }
-    let mut best: Option<(Depth, Driver)> = None;
-    for driver in candidates {
-        let depth = depth(connection, filter, known, &driver, (after, COUNTED_MAX))?;
+    let mut best: Option<(Depth, usize)> = None;
+    for (number, driver) in candidates.iter().enumerate() {
+        let depth = depth(connection, filter, known, driver, (after, COUNTED_MAX))?;
         if best
             .as_ref()
             .is_none_or(|(least, _)| depth.rank() < least.rank())
         {
-            best = Some((depth, driver));
+            best = Some((depth, number));
         }
         if depth.floor_ms.is_none() && !depth.is_beyond && depth.rows <= FEW {
             break;
         }
     }
-    Ok(best.map_or(Driver::Time, |(_, driver)| driver))
+    let (depth, driver) = best.unwrap_or_default();
+    Ok(Chosen {
+        driver,
+        until_ms: depth.floor_ms,
+    })
 }
 
 /// How far back about `rows` rows of a driver reach; of one that is not in the order of time, all.

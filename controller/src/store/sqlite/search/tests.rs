@@ -4,6 +4,7 @@ use fleet::event::Event;
 use super::super::columns::{Compact, address_key, address_range};
 use super::super::{events, meta, words};
 use super::*;
+use crate::store::model::Chosen;
 
 fn database() -> rusqlite::Connection {
     let mut connection = rusqlite::Connection::open_in_memory().unwrap();
@@ -227,7 +228,7 @@ fn every_combination_of_filters_answers_what_reading_all_events_would() {
 
     for bits in 0..1 << FIELDS {
         let filter = question(bits);
-        let page = page(&connection, &filter, Cursor::NEWEST, 1_000).unwrap();
+        let page = page(&connection, &filter, Cursor::NEWEST.into(), 1_000).unwrap();
         let found: Vec<u64> = page.rows.iter().map(|row| row.at_ms).collect();
         let mut expected: Vec<u64> = all
             .iter()
@@ -248,12 +249,12 @@ fn an_answer_that_is_looked_for_piece_by_piece_is_the_whole_answer() {
 
     for bits in (0..1 << FIELDS).step_by(3) {
         let filter = question(bits);
-        let (mut found, mut after) = (Vec::new(), Some(Cursor::NEWEST));
-        while let Some(from) = after {
+        let (mut found, mut onward) = (Vec::new(), Some(Onward::from(Cursor::NEWEST)));
+        while let Some(from) = onward {
             let page = page_with(&connection, &filter, (from, 7), little).unwrap();
-            assert!(page.next != after && !page.cut, "{filter:?}");
+            assert!(page.next != Some(from.after) && !page.cut, "{filter:?}");
             found.extend(page.rows.iter().map(|row| row.at_ms));
-            after = page.next;
+            onward = page.onward();
         }
         let expected = all
             .iter()
@@ -284,16 +285,19 @@ fn of_two_common_things_that_never_meet_a_page_looks_at_a_bounded_part_and_says_
         kinds: vec![EventKind::Refused.into()],
         ..EventFilter::default()
     };
-    let effort = Effort {
-        first: 100,
-        most: 300,
+    let page = |most| {
+        let effort = Effort { first: 100, most };
+        page_with(&connection, &filter, (Cursor::NEWEST.into(), 10), effort).unwrap()
     };
 
-    let first = page_with(&connection, &filter, (Cursor::NEWEST, 10), effort).unwrap();
+    // Windows of 100 and of 200 events of hers, each the second of all; or of what is left.
+    for most in [300, 250, 164, 100] {
+        let first = page(most);
 
-    assert_eq!(first.rows, []);
-    // Windows of 100 and of 200 events of hers, each the second of all.
-    assert_eq!(first.next, Some(Cursor::before(2_000 - 2 * 300 + 1)));
+        assert_eq!(first.rows, []);
+        let seen = u64::try_from(most).unwrap();
+        assert_eq!(first.next, Some(Cursor::before(2_000 - 2 * seen + 1)));
+    }
 }
 
 #[test]
@@ -319,7 +323,10 @@ fn the_rarest_of_what_is_asked_for_drives() {
             ..EventFilter::default()
         };
         let known = known(&connection, &filter).unwrap().unwrap();
-        choice::choose(&connection, &filter, &known, Cursor::NEWEST).unwrap()
+        let candidates = Driver::candidates(&filter, &known);
+        let from = (candidates.as_slice(), Cursor::NEWEST);
+        let chosen = choice::choose(&connection, &filter, &known, from).unwrap();
+        candidates[chosen.driver].clone()
     };
 
     assert_eq!(driver("rare", Some("often"), None), Driver::User);
@@ -330,6 +337,47 @@ fn the_rarest_of_what_is_asked_for_drives() {
         Driver::Address(one.parse().unwrap())
     );
     assert_eq!(driver("common", None, Some("0.0.0.0/0")), Driver::User);
+}
+
+#[test]
+fn what_was_chosen_drives_as_far_back_as_it_was_counted_and_then_is_chosen_anew() {
+    let connection = database();
+    let all = log(&connection);
+    let filter = EventFilter {
+        users: vec!["user-1".to_owned()],
+        kinds: vec![EventKind::Refused.into()],
+        ..EventFilter::default()
+    };
+    let known = known(&connection, &filter).unwrap().unwrap();
+    let candidates = Driver::candidates(&filter, &known);
+    assert_eq!(candidates, [Driver::User, Driver::Kind]);
+    // By the second of them, which nobody would choose here where both are as rare.
+    let given = Chosen {
+        driver: 1,
+        until_ms: Some(100),
+    };
+    let page = |after| {
+        let from = Onward {
+            after,
+            chosen: Some(given),
+        };
+        page(&connection, &filter, from, 10).unwrap()
+    };
+
+    let before = page(Cursor::NEWEST);
+    let after = page(Cursor::before(100));
+
+    assert_eq!(before.chosen, Some(given));
+    assert_eq!(after.chosen, Some(Chosen::default()));
+    for (found, newest) in [(before, u64::MAX), (after, 100)] {
+        let expected = all
+            .iter()
+            .rev()
+            .filter(|(host, event)| event.at_ms < newest && filter.matches(host, event));
+        let expected: Vec<u64> = expected.map(|(_, event)| event.at_ms).take(10).collect();
+        let found: Vec<u64> = found.rows.iter().map(|row| row.at_ms).collect();
+        assert_eq!(found, expected);
+    }
 }
 
 #[test]
@@ -396,7 +444,7 @@ fn whatever_encloses_or_lies_in_what_is_asked_for_is_found_once() {
             port: port.map(|text| text.parse().unwrap()),
             ..EventFilter::default()
         };
-        let page = page(&connection, &filter, Cursor::NEWEST, 100).unwrap();
+        let page = page(&connection, &filter, Cursor::NEWEST.into(), 100).unwrap();
         page.rows.iter().map(|row| row.at_ms).collect()
     };
 
@@ -445,7 +493,7 @@ fn several_users_hosts_and_kinds_answer_what_reading_all_events_would() {
             stanza: asked(4).then(|| "stanza-1".to_owned()),
             ..EventFilter::default()
         };
-        let page = page(&connection, &filter, Cursor::NEWEST, 1_000).unwrap();
+        let page = page(&connection, &filter, Cursor::NEWEST.into(), 1_000).unwrap();
         let found: Vec<u64> = page.rows.iter().map(|row| row.at_ms).collect();
         let mut expected: Vec<u64> = all
             .iter()
