@@ -6,6 +6,7 @@
 use std::fmt;
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -15,7 +16,7 @@ use fleet::wire::{
 };
 use fleet::{Role, Token};
 use harness::Node;
-use harness::postern::{CONTROLLER_PORT, Controller};
+use harness::postern::{CONTROLLER_PORT, Controller, binary};
 use member::{ConnectError, JoinError, JoinOptions, Membership};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
@@ -156,6 +157,13 @@ impl Company {
     /// What the operator is.
     pub(crate) fn operator_dir(&self) -> PathBuf {
         self.operator.dir().to_owned()
+    }
+
+    /// The operator's `postern`, at her machine.
+    pub(crate) fn client(&self) -> anyhow::Result<Command> {
+        let mut client = self.node.command(binary("postern")?);
+        client.env("POSTERN_PROFILE", self.operator.dir());
+        Ok(client)
     }
 
     /// Where members are.

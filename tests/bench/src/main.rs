@@ -74,7 +74,7 @@ struct Args {
     #[arg(long)]
     one_process: bool,
 
-    /// E9, E10 and E14 with the database at a PostgreSQL server, which is made for that
+    /// E9, E10, E11 and E14 with the database at a PostgreSQL server, which is made for that
     #[arg(long)]
     postgres: bool,
 

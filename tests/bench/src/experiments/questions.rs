@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use fleet::EventKind;
 use fleet::wire::audit_client::AuditClient;
 use fleet::wire::operator_client::OperatorClient;
-use fleet::wire::{ListEventsRequest, ListHostsRequest};
+use fleet::wire::{ListEventsRequest, ListHostsRequest, PolicyHistoryRequest};
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -26,7 +26,7 @@ const INDEXED_LIMIT: Duration = Duration::from_secs(1_800);
 /// Questions at once that look through a third of the log each.
 const WIDE: usize = 8;
 /// How often the hosts are listed and a policy is applied beside them, and without.
-const LISTED: usize = 40;
+const LISTED: usize = 100;
 
 /// One thing that can be asked for, by its name.
 type Filter = (&'static str, fn(&mut ListEventsRequest));
@@ -182,46 +182,50 @@ async fn wait_for_index(client: &mut AuditClient<Channel>) -> anyhow::Result<()>
     Ok(())
 }
 
-/// How long `host list` and `policy apply` take while nobody asks, and beside wide questions.
+/// How long `host list`, `policy apply` and a short question take while nobody asks, and beside wide questions.
 fn beside(company: &Company, report: &mut Report) -> anyhow::Result<()> {
     let (idle, busy) = company.run(async {
-        let mut lister = OperatorClient::new(company.channel().await?);
-        let mut applier = Applier {
-            operator: company.operator().await?,
-            generation: 0,
-        };
-        let idle = (listings(&mut lister).await?, applier.times().await?);
+        let mut served = Served::new(company).await?;
+        let idle = served.times().await?;
         let mut wide = JoinSet::new();
         for _ in 0..WIDE {
-            let mut client = AuditClient::new(company.channel().await?);
-            // These never meet, and each is a third of the log.
-            let question = ListEventsRequest {
-                port: "tcp/22".to_owned(),
-                stanza: "sre-web".to_owned(),
-                limit: PAGE,
-                ..ListEventsRequest::default()
-            };
-            wide.spawn(async move {
-                loop {
-                    if read(&mut client, question.clone()).await.is_err() {
-                        return;
-                    }
-                }
-            });
+            let client = AuditClient::new(company.channel().await?);
+            wide.spawn(ask_widely(client));
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let busy = (listings(&mut lister).await?, applier.times().await?);
+        let busy = served.times().await?;
         wide.shutdown().await;
         anyhow::Ok((idle, busy))
     })?;
-    for (what, idle, busy) in [
-        ("host list", idle.0, busy.0),
-        ("policy apply", idle.1, busy.1),
-    ] {
+    compare(
+        &format!("beside {WIDE} wide questions"),
+        (idle, busy),
+        report,
+    )
+}
+
+/// Two things that never meet, each a third of the log, again and again.
+async fn ask_widely(mut client: AuditClient<Channel>) {
+    let question = ListEventsRequest {
+        port: "tcp/22".to_owned(),
+        stanza: "sre-web".to_owned(),
+        limit: PAGE,
+        ..ListEventsRequest::default()
+    };
+    while read(&mut client, question.clone()).await.is_ok() {}
+}
+
+/// Says how long each thing took, and how long while nothing else was done.
+pub(super) fn compare(
+    beside: &str,
+    (idle, busy): (Times, Times),
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    for ((what, idle), (_, busy)) in idle.into_iter().zip(busy) {
         let (idle, busy) = (Sample::new(idle), Sample::new(busy));
         report.add(Row {
             experiment: "E11",
-            case: format!("{what} beside {WIDE} wide questions"),
+            case: format!("{what} {beside}"),
             server: Server::Postern,
             measure: "p50_ms",
             value: busy.p50_ms(),
@@ -236,6 +240,55 @@ fn beside(company: &Company, report: &mut Report) -> anyhow::Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// How long each thing took, each time.
+pub(super) type Times = [(&'static str, Vec<Duration>); 3];
+
+/// Whoever wants something of the controller, one thing after the other.
+pub(super) struct Served {
+    lister: OperatorClient<Channel>,
+    asker: AuditClient<Channel>,
+    applier: Applier,
+}
+
+impl Served {
+    pub(super) async fn new(company: &Company) -> anyhow::Result<Self> {
+        let mut operator = OperatorClient::new(company.channel().await?);
+        let newest = operator
+            .policy_history(PolicyHistoryRequest::default())
+            .await?
+            .into_inner();
+        let generation = newest.generations.iter().map(|it| it.generation).max();
+        Ok(Self {
+            lister: operator,
+            asker: AuditClient::new(company.channel().await?),
+            applier: Applier {
+                operator: company.operator().await?,
+                generation: generation.unwrap_or_default(),
+            },
+        })
+    }
+
+    pub(super) async fn times(&mut self) -> anyhow::Result<Times> {
+        let mut questions = Vec::with_capacity(LISTED);
+        for _ in 0..LISTED {
+            let question = ListEventsRequest {
+                user: "user-7".to_owned(),
+                limit: PAGE,
+                ..ListEventsRequest::default()
+            };
+            let start = clock::now();
+            read(&mut self.asker, question).await?;
+            questions.push(start.elapsed());
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        Ok([
+            ("host list", listings(&mut self.lister).await?),
+            ("policy apply", self.applier.times().await?),
+            ("a page of a user", questions),
+        ])
+    }
 }
 
 /// Applies one policy after the other.

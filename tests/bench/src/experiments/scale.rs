@@ -382,7 +382,7 @@ fn kib(company: &Company, name: &str) -> anyhow::Result<(f64, f64)> {
 }
 
 /// A line of a process's status, KiB.
-fn status(pid: u32, name: &str) -> anyhow::Result<f64> {
+pub(crate) fn status(pid: u32, name: &str) -> anyhow::Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     let value = line.and_then(|line| line.split_whitespace().next());
