@@ -7,7 +7,7 @@ CARGO ?= cargo
 PROGRAMS := -p agent -p controller -p client
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 
-.PHONY: help setup build demo test soak bench fuzz profile lint deny contract fmt package apt-tree package-test clean-labs
+.PHONY: help setup build demo test soak older bench fuzz profile lint deny contract fmt package apt-tree package-test clean-labs
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,11 @@ soak: setup ## The slow proofs at full size, an hour or so: kill -9 during 10,00
 	$(CARGO) build --workspace --locked --bins --tests
 	POSTERN_SOAK=1 POSTERN_SOAK_PRODUCT=1 POSTERN_SOAK_GRANTS=10000 POSTERN_SOAK_EVENTS=5000000 POSTERN_SOAK_FLOOD=1200000 \
 		POSTERN_MODEL_DEPTH=13 POSTERN_FLEET_DEPTH=1 tests/run-tests.sh
+
+# Before a release, and whenever a step is added to the schema: it writes migrations/older/N.sql, which tests read.
+older: setup ## Prove it: a controller of the schema before beside one of this, over one PostgreSQL (needs root and the history)
+	$(CARGO) build --locked $(PROGRAMS) -p suite --bins
+	@tests/older.sh
 
 # make bench ARGS="E1 E4 --servers postern"; every number is also a line of target/bench.jsonl.
 bench: setup ## Measure (release build, needs root): the table of the gate under fire; ARGS="E9 E11" for a part

@@ -126,6 +126,44 @@ impl Postgres {
         Ok(shell::run(&mut psql)?.ok()?.stdout)
     }
 
+    /// Has it write down from now on what every session executes, and what it makes of that.
+    ///
+    /// # Errors
+    ///
+    /// With what the server says.
+    pub fn write_down(&self) -> Result<()> {
+        for setting in [
+            "log_statement = 'all'",
+            "log_parameter_max_length = 0",
+            "log_min_messages = 'error'",
+            // Each line that begins with this is another entry; what belongs to it begins with a tab.
+            "log_line_prefix = '@%u@'",
+        ] {
+            self.sql("postgres", &format!("ALTER SYSTEM SET {setting}"))?;
+        }
+        self.sql("postgres", "SELECT pg_reload_conf()")?;
+        Ok(())
+    }
+
+    /// What sessions of this role have caused to be written down, of this severity (`LOG`, `ERROR`): a line each.
+    pub fn written_down(&self, role: &str, severity: &str) -> Vec<String> {
+        let log = self.process.as_ref().map(Process::log).unwrap_or_default();
+        let mut entries: Vec<String> = Vec::new();
+        for line in log.lines() {
+            match (line.strip_prefix('\t'), entries.last_mut()) {
+                (Some(more), Some(entry)) => {
+                    entry.push(' ');
+                    entry.push_str(more);
+                }
+                _ => entries.push(line.to_owned()),
+            }
+        }
+        let begin = format!("@{role}@{severity}:");
+        let of_role = entries.iter().filter_map(|it| it.strip_prefix(&begin));
+        let words = of_role.map(|it| it.split_whitespace().collect::<Vec<_>>().join(" "));
+        words.collect()
+    }
+
     fn data(&self) -> PathBuf {
         self.dir.join("data")
     }

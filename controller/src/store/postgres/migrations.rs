@@ -4,6 +4,7 @@
 //! A step adds first, and takes away in a later version: controllers of before go on beside one that
 //! is newer. Each database says which schema it has and how old the program may be that uses it.
 
+use super::proving::PROVES_SINCE;
 use super::writer::LOCK;
 use crate::store::error::StoreError;
 use crate::store::sql::Engine as _;
@@ -11,9 +12,9 @@ use crate::store::sql::postgres::Postgres;
 use crate::store::sqlite::meta;
 use crate::store::sqlite::schema::SCHEMA;
 
-/// The schema that a program must at least know to use a database of [`SCHEMA`]: lower where a step
-/// only adds what older programs need not know.
-const OLDEST_PROGRAM: u32 = 14;
+/// The schema that a program must at least know to use a database of [`SCHEMA`]: the one before, because a step only adds
+/// what older programs need not know. Where rows have their MACs it is not lower than that of programs that make them.
+pub(super) const OLDEST_PROGRAM: u32 = 14;
 
 /// Every step with the number of the schema that it makes, which is SQLite's, oldest first. Append only.
 pub(super) const STEPS: [(u32, &str); 4] = [
@@ -78,5 +79,9 @@ fn migrate(connection: &Postgres) -> Result<(), StoreError> {
             connection.execute("INSERT INTO schema_version (schema) VALUES (?1)", [schema])?;
         }
     }
-    meta::set_oldest_program(connection, OLDEST_PROGRAM, env!("CARGO_PKG_VERSION"))
+    let oldest = match meta::rows_are_proven(connection)? {
+        true => PROVES_SINCE,
+        false => OLDEST_PROGRAM,
+    };
+    meta::set_oldest_program(connection, oldest, env!("CARGO_PKG_VERSION"))
 }

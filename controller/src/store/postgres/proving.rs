@@ -9,6 +9,9 @@ use crate::store::sql::Connection;
 use crate::store::sql::postgres::Postgres;
 use crate::store::sqlite::{meta, rows};
 
+/// The schema whose programs write rows with their MACs at a server: what an older one writes would count for nothing.
+pub(super) const PROVES_SINCE: u32 = 15;
+
 /// Makes a server's database one whose rows all have their MACs, once in its life; what said so is noted in it, and in
 /// the file `mark` of whoever asks, because an editor of the database could take the first away. Whether they have: not
 /// yet while a controller of a version before is connected, which would write rows without.
@@ -26,14 +29,17 @@ pub(super) fn prove_once(
                 mark: mark.to_owned(),
             });
         }
+        sql.execute_batch(&format!("BEGIN; {lock}"))?;
+        // Under the lock that each start takes: who is not seen yet reads afterwards that it is too old.
         if is_older_connected(sql)? {
+            sql.execute_batch("ROLLBACK")?;
             tracing::warn!(
                 "a controller of a version before is connected: rows that something else has written are not told \
                  from ours until every controller is of this version and one of them starts"
             );
             return Ok(false);
         }
-        sql.execute_batch(&format!("BEGIN; {lock}"))?;
+        meta::set_oldest_program(sql, PROVES_SINCE, env!("CARGO_PKG_VERSION"))?;
         connection.prove_all(&rows::TABLES, key, false)?;
         meta::set_rows_proven(sql)?;
         sql.execute_batch("COMMIT")?;

@@ -182,6 +182,50 @@ fn a_write_undoes_itself_alone_whatever_it_makes_of_a_statement_that_failed() {
 }
 
 #[test]
+fn what_a_controller_of_the_schema_before_executes_is_prepared_on_this_schema() {
+    let before = crate::store::sqlite::schema::SCHEMA - 1;
+    let folder = format!("{}/../migrations/older", env!("CARGO_MANIFEST_DIR"));
+    let trial = Trial::start(FAST);
+    drop(trial.engine());
+    let at = trial.settings("postgres").url;
+    let mut client = postgres::Client::connect(&at, postgres::NoTls).unwrap();
+
+    for schema in super::migrations::OLDEST_PROGRAM..=before {
+        let file = format!("{folder}/{schema}.sql");
+        let kept = match std::fs::read_to_string(&file) {
+            // Of those farther back, which are not refused, some may never have been one before.
+            Err(_) if schema < before => continue,
+            kept => kept.unwrap_or_else(|error| panic!("{file}: {error}: `make older` makes it")),
+        };
+        let mut prepared = 0;
+        for sql in kept.lines().filter(|line| !line.starts_with("--")) {
+            if let Err(error) = client.prepare(sql) {
+                panic!("{file}: {sql}: {error:?}");
+            }
+            prepared += 1;
+        }
+        assert!(prepared > 150, "{prepared}");
+    }
+}
+
+#[test]
+fn where_rows_have_their_macs_no_controller_starts_that_makes_none() {
+    let trial = Trial::start(FAST);
+    for _ in 0..2 {
+        let engine = trial.engine();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let oldest = engine.write(crate::store::sqlite::meta::oldest_program);
+        let oldest = runtime.block_on(oldest).unwrap().unwrap().0;
+        assert_eq!(oldest, super::proving::PROVES_SINCE);
+        runtime.block_on(engine.close());
+    }
+    // Else the one before may go on, over either engine.
+    let before = crate::store::sqlite::schema::SCHEMA - 1;
+    assert!(super::migrations::OLDEST_PROGRAM <= before);
+    assert!(of_sqlite::OLDEST_PROGRAM <= before);
+}
+
+#[test]
 fn a_server_that_is_not_there_is_named() {
     let dir = tempfile::TempDir::new().unwrap();
     let settings = crate::PostgresSettings {

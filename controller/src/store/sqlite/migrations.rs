@@ -15,7 +15,7 @@ use crate::store::error::{EngineError, StoreError};
 
 /// The schema that a program must at least know to use a database of [`SCHEMA`]: lower where a step
 /// only adds what older programs need not know.
-const OLDEST_PROGRAM: u32 = 14;
+pub(in crate::store) const OLDEST_PROGRAM: u32 = 14;
 /// Copies of one schema beside a database, at most.
 const COPIES_MAX: u32 = 100;
 
