@@ -84,12 +84,7 @@ pub(crate) async fn redeem(
     let csr_der = joiner.csr_der.clone();
     let keeps_set = joiner.keeps_set;
     let joiner = joiner.checked(call.peer)?;
-    let Enrolment { mut member, key } = join(context, call, joiner, now).await?;
-    welcome(context, &member).await?;
-    let (role, name) = (member.role, member.name.clone());
-    let named = (role, name.as_str());
     let in_force = context.authorities.get();
-    let certified = certify(context, in_force.current(), (named, key), (&csr_der, now))?;
     let kept = if keeps_set {
         in_force.fingerprints()
     } else {
@@ -97,11 +92,18 @@ pub(crate) async fn redeem(
     };
     let issuer = Some(in_force.current().fingerprint());
     let knows = KnownAuthorities { kept, issuer };
-    context.store.renewed(key, knows.clone(), now.ms()).await?;
-    context
-        .roster
-        .renewed(named, key, (knows.clone(), now.ms()));
-    if let Some(own) = member.keys.iter_mut().find(|own| own.id == key) {
+    let Enrolment { mut member, key } = join(context, call, (joiner, knows.clone()), now).await?;
+    welcome(context, &member).await?;
+    let (role, name) = (member.role, member.name.clone());
+    let named = (role, name.as_str());
+    let certified = certify(context, in_force.current(), (named, key), (&csr_der, now))?;
+    if let Some(own) = member.keys.iter_mut().find(|own| own.id == key)
+        && own.knows != knows
+    {
+        // It had joined before, and that answer was lost on its way.
+        context.store.renewed(key, knows.clone(), now.ms()).await?;
+        let renewed = (knows.clone(), now.ms());
+        context.roster.renewed(named, key, renewed);
         own.knows = knows;
     }
     let key_name = member
@@ -173,7 +175,7 @@ pub(crate) async fn renew(
 async fn join(
     context: &Context,
     Call { id: request, peer }: Call,
-    joiner: Joiner,
+    (joiner, knows): (Joiner, KnownAuthorities),
     now: Timestamp,
 ) -> Result<Enrolment, Error> {
     let store = &context.store;
@@ -191,7 +193,7 @@ async fn join(
         }
     }
     let Invitation { key_name, .. } = token.invitation.clone();
-    let member = joiner.become_member(&token.invitation, now)?;
+    let member = joiner.become_member(&token.invitation, knows, now)?;
     let (role, name) = (member.role, member.name.clone());
     let policy = &context.rollout.in_force().policy;
     if token.invitation.name.is_empty() && trust::is_trusted(policy, role, &name) {
@@ -296,7 +298,12 @@ impl Joiner {
     }
 
     /// The member it becomes by this invitation.
-    fn become_member(self, invitation: &Invitation, now: Timestamp) -> Result<NewMember, Error> {
+    fn become_member(
+        self,
+        invitation: &Invitation,
+        knows: KnownAuthorities,
+        now: Timestamp,
+    ) -> Result<NewMember, Error> {
         let role = invitation.role;
         let name = if invitation.name.is_empty() {
             self.requested_name
@@ -329,6 +336,7 @@ impl Joiner {
             labels: invitation.labels.clone(),
             scope: invitation.scope.clone(),
             joined_at_ms: now.ms(),
+            knows,
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Names that policy trusts: whoever has one gets what the policy gives it.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -34,9 +35,10 @@ pub(super) fn unknown_to(
 ) -> Vec<String> {
     let in_force = context.rollout.in_force();
     let policy = &in_force.policy;
-    let hosts = context.roster.active(Role::Host);
+    // Only for what nobody seems to know: there may be very many.
+    let hosts = LazyCell::new(|| context.roster.active(Role::Host));
+    let known = LazyCell::new(|| Labels::of(policy, &hosts));
     let mut unknown: Vec<String> = unknown_user(policy, role, name).into_iter().collect();
-    let known = Labels::of(policy, &hosts);
     for (label, value) in labels {
         let is_named = selectors(policy).any(|selector| names(selector, label, value));
         if !policy.stanzas.is_empty() && !is_named {

@@ -175,6 +175,7 @@ pub(crate) fn new_member(role: Role, name: &str) -> NewMember {
         labels: BTreeMap::from([("role".to_owned(), "web".to_owned())]),
         scope: Scope::default(),
         joined_at_ms: NOW_MS,
+        knows: super::model::KnownAuthorities::default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Writes that wait, for whichever engine: many are done in one transaction, and each is answered after
-//! its commit. Claims that wait are judged and stored as one set, and so are records of the log, and what
-//! hosts acknowledge.
+//! its commit. Claims that wait are judged and stored as one set, and so are records of the log, what
+//! hosts acknowledge, tokens that are made, and who joins.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::{EngineError, NotCommitted, StoreError};
-use super::model::{Acknowledged, Claim, Entry};
+use super::model::{Acknowledged, Claim, Entry, Joining, NewToken};
 use super::sql::{Connection, Error};
 
 /// Writes that wait for the writer at most; more callers wait in line before it.
@@ -56,7 +56,9 @@ pub(super) enum Waiting {
     Alone(Job),
     Acknowledged(Part<Acknowledged>),
     Claim(Part<Claim>),
+    Joining(Part<Box<Joining>>),
     Log(Part<Entry>),
+    Token(Part<Box<NewToken>>),
 }
 
 /// A write of which only its result is known.
@@ -204,7 +206,9 @@ pub(super) fn gather(
         transaction,
         acknowledged: Vec::new(),
         claims: Vec::new(),
+        joining: Vec::new(),
         log: Vec::new(),
+        tokens: Vec::new(),
         weight: 0,
         answers: Vec::new(),
     };
@@ -233,7 +237,9 @@ struct Batch<'t> {
     /// What is still to be done as sets.
     acknowledged: Vec<Part<Acknowledged>>,
     claims: Vec<Part<Claim>>,
+    joining: Vec<Part<Box<Joining>>>,
     log: Vec<Part<Entry>>,
+    tokens: Vec<Part<Box<NewToken>>>,
     weight: usize,
     /// Of what was done.
     answers: Vec<Answer>,
@@ -243,7 +249,14 @@ struct Batch<'t> {
 
 impl Batch<'_> {
     fn len(&self) -> usize {
-        self.answers.len() + self.acknowledged.len() + self.claims.len() + self.log.len()
+        let of_sets = [
+            self.acknowledged.len(),
+            self.claims.len(),
+            self.joining.len(),
+            self.log.len(),
+            self.tokens.len(),
+        ];
+        self.answers.len() + of_sets.iter().sum::<usize>()
     }
 
     fn take(&mut self, write: Waiting) {
@@ -261,9 +274,17 @@ impl Batch<'_> {
                 self.weight += part.what.weight();
                 self.claims.push(part);
             }
+            Waiting::Joining(part) => {
+                self.weight += part.what.weight();
+                self.joining.push(part);
+            }
             Waiting::Log(part) => {
                 self.weight += part.what.weight();
                 self.log.push(part);
+            }
+            Waiting::Token(part) => {
+                self.weight += part.what.weight();
+                self.tokens.push(part);
             }
         }
         if self.weight >= SET_MAX {
@@ -275,6 +296,10 @@ impl Batch<'_> {
         self.weight = 0;
         let claims = std::mem::take(&mut self.claims);
         self.answers.extend(together(self.transaction, claims));
+        let tokens = std::mem::take(&mut self.tokens);
+        self.answers.extend(together(self.transaction, tokens));
+        let joining = std::mem::take(&mut self.joining);
+        self.answers.extend(together(self.transaction, joining));
         let log = std::mem::take(&mut self.log);
         self.answers.extend(together(self.transaction, log));
         let acknowledged = std::mem::take(&mut self.acknowledged);
@@ -347,7 +372,9 @@ impl Waiting {
             Self::Alone(job) => job.0.refuse(cause),
             Self::Acknowledged(part) => drop(part.sender.send(Err(cause.into()))),
             Self::Claim(part) => drop(part.sender.send(Err(cause.into()))),
+            Self::Joining(part) => drop(part.sender.send(Err(cause.into()))),
             Self::Log(part) => drop(part.sender.send(Err(cause.into()))),
+            Self::Token(part) => drop(part.sender.send(Err(cause.into()))),
         }
     }
 }
@@ -361,6 +388,18 @@ impl From<Part<Acknowledged>> for Waiting {
 impl From<Part<Claim>> for Waiting {
     fn from(part: Part<Claim>) -> Self {
         Self::Claim(part)
+    }
+}
+
+impl From<Part<Box<Joining>>> for Waiting {
+    fn from(part: Part<Box<Joining>>) -> Self {
+        Self::Joining(part)
+    }
+}
+
+impl From<Part<Box<NewToken>>> for Waiting {
+    fn from(part: Part<Box<NewToken>>) -> Self {
+        Self::Token(part)
     }
 }
 

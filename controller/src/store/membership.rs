@@ -8,8 +8,8 @@ use super::Store;
 use super::error::StoreError;
 use super::model::{
     Change, ChangeOutcome, ChangedMembers, EnrollOutcome, Enrolment, HostEdit, HostEdited,
-    Invitation, KnownAuthorities, Member, MembersMoved, NewMember, Origin, RevokeOutcome,
-    StoredToken, SuccessionOutcome, Successor,
+    Invitation, Joining, KnownAuthorities, Member, MembersMoved, NewMember, NewToken, Origin,
+    RevokeOutcome, StoredToken, SuccessionOutcome, Successor,
 };
 use super::sqlite::{changes, enrollment, host_edits, member_changes, members, succession, tokens};
 
@@ -22,9 +22,12 @@ impl Store {
         invitation: Invitation,
         event: Event,
     ) -> Result<(), StoreError> {
-        self.engine
-            .write(move |connection| tokens::create(connection, &secret, &invitation, event))
-            .await
+        let token = NewToken {
+            secret,
+            invitation,
+            event,
+        };
+        self.engine.join(Box::new(token)).await
     }
 
     /// What a token promises, and who has redeemed it.
@@ -46,11 +49,13 @@ impl Store {
         event: Event,
         now_ms: u64,
     ) -> Result<EnrollOutcome, StoreError> {
-        self.engine
-            .write(move |connection| {
-                enrollment::enroll(connection, &secret, &member, event, now_ms)
-            })
-            .await
+        let joining = Joining {
+            secret,
+            member,
+            event,
+            now_ms,
+        };
+        self.engine.join(Box::new(joining)).await
     }
 
     /// What the redeemer of a token has become, as long as it may do anything; by `Member::id` and

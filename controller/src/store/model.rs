@@ -63,7 +63,7 @@ pub(crate) use self::shared_authority::SharedAuthority;
 pub(crate) use self::sink::SinkCursor;
 pub(crate) use self::succession::{SuccessionOutcome, Successor};
 pub(crate) use self::token::{
-    EnrollConflict, EnrollOutcome, Enrolment, Invitation, Redemption, RevokeOutcome, StoredToken,
-    TokenFate, TokenState,
+    EnrollConflict, EnrollOutcome, Enrolment, Invitation, Joining, NewToken, Redemption,
+    RevokeOutcome, StoredToken, TokenFate, TokenState,
 };
 pub(crate) use self::uses::{LogHead, Use, UsedOn, UsesAsked};

@@ -28,7 +28,7 @@ pub(super) use self::error::{Error, OptionalExtension, is_cut};
 pub(super) use self::params::{Params, params, params_from_iter};
 pub(super) use self::postgres::NUL;
 use self::postgres::{Postgres, Taken, proofs};
-pub(super) use self::set::Set;
+pub(super) use self::set::{Set, values};
 use super::seal::RowKey;
 
 /// Runs statements of one engine.

@@ -2,6 +2,7 @@
 //! engine, open it in `fixture::open`.
 
 mod claims;
+mod joining;
 mod set_back;
 mod sets;
 

@@ -26,8 +26,9 @@ pub(crate) use self::crew::play;
 pub(crate) use self::words::State;
 use self::words::{Part, Told};
 
-/// Hosts of one crew at most: each has a connection, and joins with another.
-const CREW_MAX: usize = 15_000;
+/// Hosts of one crew at most: each has a connection, and joins with another, and a controller's limit on how many join
+/// from one address is what it is.
+const CREW_MAX: usize = 6_000;
 /// Crews at least, where there are that many hosts: a controller lets two thousand join at once from one address,
 /// and a hundred a second after them.
 const CREWS: usize = 8;
@@ -94,6 +95,11 @@ impl Players {
             state.joined == players.hosts
         })?;
         Ok((players, began.elapsed()))
+    }
+
+    /// From how many addresses they join.
+    pub(crate) const fn addresses(&self) -> usize {
+        self.crews.len()
     }
 
     /// Lets all connect; how long it took until they had.

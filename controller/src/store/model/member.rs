@@ -92,6 +92,8 @@ pub(crate) struct NewMember {
     /// As of a [`Member`].
     pub(crate) scope: Scope,
     pub(crate) joined_at_ms: u64,
+    /// What it knows with the certificate that it is given now.
+    pub(crate) knows: KnownAuthorities,
 }
 
 // === impl Lock ===

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use fleet::Role;
+use fleet::{Event, Role};
 
 use super::Scope;
-use super::member::{KEY_DEFAULT, Member};
+use super::member::{KEY_DEFAULT, Member, NewMember};
 
 /// What a token promises. Never changed once stored.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -85,6 +85,26 @@ pub(crate) enum EnrollOutcome {
     /// The same identity had won it before, as this member.
     EnrolledBefore(Enrolment),
     Refused(EnrollConflict),
+}
+
+/// A token that is made.
+#[derive(Clone)]
+pub(crate) struct NewToken {
+    pub(crate) secret: [u8; 32],
+    pub(crate) invitation: Invitation,
+    /// What is recorded of it.
+    pub(crate) event: Event,
+}
+
+/// Somebody who redeems a token.
+#[derive(Clone)]
+pub(crate) struct Joining {
+    /// Of the token.
+    pub(crate) secret: Vec<u8>,
+    pub(crate) member: NewMember,
+    /// What is recorded of it.
+    pub(crate) event: Event,
+    pub(crate) now_ms: u64,
 }
 
 /// A member, and the key that it joined with.

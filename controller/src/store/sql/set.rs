@@ -8,17 +8,22 @@ pub(in crate::store) struct Set {
     rows: Vec<Vec<Value>>,
 }
 
+/// Values of parameters, owned.
+pub(in crate::store) fn values(params: impl Params) -> Result<Vec<Value>, Error> {
+    let mut values = Vec::new();
+    params.each(&mut |value| {
+        values.push(super::owned(value.to_sql()?));
+        Ok(())
+    })?;
+    Ok(values)
+}
+
 // === impl Set ===
 
 impl Set {
     /// Adds a row; all have as many values.
     pub(in crate::store) fn push(&mut self, params: impl Params) -> Result<(), Error> {
-        let mut row = Vec::new();
-        params.each(&mut |value| {
-            row.push(super::owned(value.to_sql()?));
-            Ok(())
-        })?;
-        self.rows.push(row);
+        self.rows.push(values(params)?);
         Ok(())
     }
 

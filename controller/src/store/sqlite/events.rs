@@ -46,6 +46,18 @@ pub(in crate::store) fn append_own(
     log.write()
 }
 
+/// The same of several, in their order.
+pub(super) fn append_all_own(
+    connection: &Connection,
+    events: impl Iterator<Item = Event>,
+) -> Result<(), StoreError> {
+    let mut log = Log::open(connection)?;
+    for event in events {
+        log.own(event)?;
+    }
+    log.write()
+}
+
 /// The end of the fleet's log while something is appended to it. Rows of events and ends of journals wait
 /// to be written at once: it has to be told [`write`](Self::write) in the end, and before anybody else
 /// writes into the log.

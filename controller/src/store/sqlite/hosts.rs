@@ -14,10 +14,14 @@ use crate::store::sql::{Connection, Error, Row, Set, params};
 const SEEN: &str = "UPDATE host_states SET last_seen_ms = ?2 WHERE member = ?1";
 
 /// A host that has joined and said nothing yet.
-pub(super) fn insert(connection: &Connection, member: u64) -> Result<(), StoreError> {
+pub(super) fn insert(connection: &Connection, members: &[u64]) -> Result<(), StoreError> {
+    let mut inserted = Set::default();
+    for member in members {
+        inserted.push([signed(*member)])?;
+    }
     connection
         .prepare_cached("INSERT INTO host_states (member) VALUES (?1)")?
-        .execute([signed(member)])?;
+        .execute_each(&inserted)?;
     Ok(())
 }
 

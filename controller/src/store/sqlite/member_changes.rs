@@ -30,6 +30,26 @@ pub(super) fn note_of_key(connection: &Connection, key: u64) -> Result<(), Store
     run(connection, noted, key)
 }
 
+/// Notes members that have come, each with its role and name.
+pub(super) fn note_new(
+    connection: &Connection,
+    members: &[(u64, Role, &str)],
+) -> Result<(), StoreError> {
+    let sql = match connection.dialect() {
+        Dialect::Sqlite => {
+            "INSERT INTO member_changes (member, role, name, number)
+             VALUES (?1, ?2, ?3, (SELECT coalesce(max(number), 0) + 1 FROM member_changes))"
+        }
+        Dialect::Postgres => "INSERT INTO member_changes (member, role, name) VALUES (?1, ?2, ?3)",
+    };
+    let mut noted = Set::default();
+    for (id, role, name) in members {
+        noted.push(params![signed(*id), role.as_str(), name])?;
+    }
+    connection.prepare_cached(sql)?.execute_each(&noted)?;
+    Ok(())
+}
+
 fn run(connection: &Connection, noted: &str, id: u64) -> Result<(), StoreError> {
     let sql = match connection.dialect() {
         Dialect::Sqlite => format!(

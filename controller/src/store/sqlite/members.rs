@@ -1,6 +1,6 @@
 //! Who belongs to the fleet, and with which keys.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::str::FromStr as _;
 
 use fleet::Role;
@@ -9,7 +9,10 @@ use super::number::signed;
 use super::{hosts, member_changes, rows};
 use crate::store::error::StoreError;
 use crate::store::model::{KnownAuthorities, Lock, Member, MemberKey, NewMember, Scope};
-use crate::store::sql::{Connection, Dialect, Error, OptionalExtension as _, Row, Set, params};
+use crate::store::sql::{
+    Connection, Dialect, Error, OptionalExtension as _, Row, Set, Value, params, params_from_iter,
+    values,
+};
 
 const COLUMNS: &str = "id, role, name, address, spa_port, labels, joined_at_ms, locked_at_ms, \
                        lock_reason, locked_by, addresses, scope";
@@ -17,9 +20,16 @@ const KEY_COLUMNS: &str = "member, id, name, identity_key, exchange_key, joined_
                            renewed_at_ms, locked_at_ms, lock_reason, locked_by, authorities, issuer, \
                            follows, rotation_asked_ms";
 
-/// Adds a member without a key and returns its id. A name that is in use is an error of the
-/// database.
-pub(super) fn insert(connection: &Connection, member: &NewMember) -> Result<u64, StoreError> {
+const INSERT: &str =
+    "INSERT INTO members (role, name, address, spa_port, labels, joined_at_ms, scope)
+                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+const INSERT_KEY: &str =
+    "INSERT INTO member_keys (member, name, identity_key, exchange_key, joined_at_ms,
+                                                  renewed_at_ms, authorities, issuer)
+                          VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7)";
+
+/// Values of [`INSERT`].
+fn values_of(member: &NewMember) -> Result<Vec<Value>, Error> {
     let NewMember {
         role,
         name,
@@ -30,33 +40,88 @@ pub(super) fn insert(connection: &Connection, member: &NewMember) -> Result<u64,
         labels,
         scope,
         joined_at_ms,
+        knows: _,
     } = member;
+    values(params![
+        role.as_str(),
+        name,
+        address,
+        spa_port,
+        labels_text(labels),
+        signed(*joined_at_ms),
+        labels_text(&scope.0),
+    ])
+}
+
+/// Values of [`INSERT_KEY`].
+fn values_of_key(member: u64, name: &str, new: &NewMember) -> Result<Vec<Value>, Error> {
+    values(params![
+        signed(member),
+        name,
+        new.identity_key,
+        new.exchange_key,
+        signed(new.joined_at_ms),
+        new.knows.kept.as_flattened(),
+        new.knows.issuer,
+    ])
+}
+
+/// Adds a member without a key and returns its id. A name that is in use is an error of the
+/// database.
+pub(super) fn insert(connection: &Connection, member: &NewMember) -> Result<u64, StoreError> {
+    let values = values_of(member)?;
     let id = connection
-        .prepare_cached(
-            "INSERT INTO members (role, name, address, spa_port, labels, joined_at_ms, scope)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?
-        .insert(params![
-            role.as_str(),
-            name,
-            address,
-            spa_port,
-            labels_text(labels),
-            signed(*joined_at_ms),
-            labels_text(&scope.0),
-        ])?
+        .prepare_cached(INSERT)?
+        .insert(params_from_iter(&values))?
         .unsigned_abs();
-    match role {
-        Role::Host => hosts::insert(connection, id)?,
+    match member.role {
+        Role::Host => hosts::insert(connection, &[id])?,
         Role::User => {
             connection
                 .prepare_cached("DELETE FROM departed_users WHERE name = ?1")?
-                .execute([name])?;
+                .execute([&member.name])?;
         }
         Role::Auditor | Role::Helpdesk | Role::Owner | Role::Validator | Role::Operator => {}
     }
     member_changes::note(connection, id)?;
     Ok(id)
+}
+
+/// Adds hosts that are new, each with its key of this name, and gives them as they are stored, in their order. Nobody
+/// may have one of the names, and no two of them the same.
+pub(super) fn insert_hosts(
+    connection: &Connection,
+    hosts: &[(&NewMember, &str)],
+) -> Result<Vec<Member>, StoreError> {
+    let (mut inserted, mut named) = (Set::default(), Set::default());
+    for (host, _) in hosts {
+        inserted.push(params_from_iter(&values_of(host)?))?;
+        named.push(params![host.role.as_str(), host.name])?;
+    }
+    connection.prepare_cached(INSERT)?.execute_each(&inserted)?;
+    let mut ids = vec![0; hosts.len()];
+    connection
+        .prepare_cached("SELECT id FROM members WHERE role = ?1 AND name = ?2")?
+        .query_each(&named, |number, row| {
+            if let Some(id) = ids.get_mut(number) {
+                *id = row.get(0)?;
+            }
+            Ok(())
+        })?;
+    hosts::insert(connection, &ids)?;
+    let (mut keys, mut noted, mut asked) = (Set::default(), Vec::new(), Set::default());
+    for ((host, key), id) in hosts.iter().zip(&ids) {
+        keys.push(params_from_iter(&values_of_key(*id, key, host)?))?;
+        noted.push((*id, host.role, host.name.as_str()));
+        asked.push([signed(*id)])?;
+    }
+    connection.prepare_cached(INSERT_KEY)?.execute_each(&keys)?;
+    member_changes::note_new(connection, &noted)?;
+    let found = by_ids(connection, &asked)?;
+    let mut found: HashMap<u64, Member> = found.into_iter().map(|it| (it.id, it)).collect();
+    let members = ids.iter().map(|id| found.remove(id));
+    let members = members.map(|it| it.ok_or(StoreError::Damaged { what: "members.id" }));
+    members.collect()
 }
 
 /// Gives a host that takes the place of another its further addresses: only the first one comes from
@@ -84,19 +149,10 @@ pub(super) fn insert_key(
     name: &str,
     new: &NewMember,
 ) -> Result<u64, StoreError> {
+    let values = values_of_key(member, name, new)?;
     let id = connection
-        .prepare_cached(
-            "INSERT INTO member_keys (member, name, identity_key, exchange_key, joined_at_ms,
-                                      renewed_at_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
-        )?
-        .insert(params![
-            signed(member),
-            name,
-            new.identity_key,
-            new.exchange_key,
-            signed(new.joined_at_ms),
-        ])?;
+        .prepare_cached(INSERT_KEY)?
+        .insert(params_from_iter(&values))?;
     member_changes::note(connection, member)?;
     Ok(id.unsigned_abs())
 }

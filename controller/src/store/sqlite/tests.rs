@@ -7,11 +7,13 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::writer;
-use super::{connection, enrollment, members, meta, migrations, policies, rows, tokens};
+use super::{connection, members, meta, migrations, policies, rows, tokens};
 use crate::store::error::StoreError;
 use crate::store::fixture::{NOW_MS, event, invitation, new_member, new_policy};
-use crate::store::jobs::{Job, Message, Waiting};
-use crate::store::model::{AfterRestore, ApplyOutcome, Cursor, EnrollOutcome, EventFilter};
+use crate::store::jobs::{Job, Message, Together as _, Waiting};
+use crate::store::model::{
+    AfterRestore, ApplyOutcome, Cursor, EnrollOutcome, EventFilter, Joining, NewToken,
+};
 use crate::store::seal::SealKey;
 
 const SECRET: [u8; 32] = [1; 32];
@@ -33,7 +35,12 @@ fn database(dir: &TempDir, pages: i64) -> Connection {
     rows::prove(&connection);
     meta::create(&connection, "e", 0).unwrap();
     let created = event(EventKind::Operator, "token");
-    tokens::create(&connection, &SECRET, &invitation(Role::Host), created).unwrap();
+    let token = NewToken {
+        secret: SECRET,
+        invitation: invitation(Role::Host),
+        event: created,
+    };
+    Box::<NewToken>::all(&connection, &[Box::new(token)]).unwrap();
     let size: i64 = connection
         .pragma_query_value(None, "page_count", |row| row.get(0))
         .unwrap();
@@ -49,8 +56,14 @@ fn write(connection: &Connection) -> [bool; 2] {
         let mut member = new_member(Role::Host, "web-1");
         // Some pages, so that the disk can be full in the middle.
         member.labels.insert("long".to_owned(), "x".repeat(20_000));
-        let event = event(EventKind::Enrolled, "joined");
-        enrollment::enroll(connection, &SECRET, &member, event, NOW_MS)
+        let joining = Box::new(Joining {
+            secret: SECRET.to_vec(),
+            member,
+            event: event(EventKind::Enrolled, "joined"),
+            now_ms: NOW_MS,
+        });
+        let mut joined = Box::<Joining>::all(connection, &[joining])?;
+        joined.pop().ok_or(StoreError::Panicked)
     });
     let (apply, mut applied) = Job::new(|connection| {
         let policy = new_policy(&"# a remark\n".repeat(2_000));

@@ -8,10 +8,11 @@ use sha2::{Digest as _, Sha256};
 use super::number::signed;
 use super::{events, members, rows};
 use crate::store::error::StoreError;
+use crate::store::jobs::Together;
 use crate::store::model::{
-    Change, Invitation, Member, Redemption, RevokeOutcome, Scope, StoredToken, TokenFate,
+    Change, Invitation, Member, NewToken, Redemption, RevokeOutcome, Scope, StoredToken, TokenFate,
 };
-use crate::store::sql::{Connection, OptionalExtension as _, Row, params};
+use crate::store::sql::{Connection, Error, Row, Set, Value, params, params_from_iter, values};
 
 const COLUMNS: &str = "role, name, labels, created_by, created_at_ms, expires_at_secs, redeemed_by, \
                        member, id, key_name, replaces, creator, revoked_at_ms IS NOT NULL, \
@@ -21,13 +22,29 @@ const COLUMNS: &str = "role, name, labels, created_by, created_at_ms, expires_at
 const LISTED_MS: u64 = 30 * 24 * 3600 * 1000;
 const OPEN: &str = "redeemed_at_ms IS NULL AND revoked_at_ms IS NULL";
 
-/// See `Store::create_token`.
-pub(in crate::store) fn create(
-    connection: &Connection,
-    secret: &[u8; 32],
-    invitation: &Invitation,
-    event: Event,
-) -> Result<(), StoreError> {
+/// See `Store::create_token`. Those that are made at one time are one set.
+impl Together for Box<NewToken> {
+    type Outcome = ();
+
+    fn all(connection: &Connection, several: &[Self]) -> Result<Vec<()>, StoreError> {
+        let mut created = Set::default();
+        for token in several {
+            created.push(params_from_iter(&values_of_new(token)?))?;
+        }
+        connection
+            .prepare_cached(
+                "INSERT INTO tokens (secret_hash, role, name, labels, created_by, created_at_ms,
+                                     expires_at_secs, id, key_name, replaces, creator, scope)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            )?
+            .execute_each(&created)?;
+        let recorded = several.iter().map(|token| token.event.clone());
+        events::append_all_own(connection, recorded)?;
+        Ok(vec![(); several.len()])
+    }
+}
+
+fn values_of_new(token: &NewToken) -> Result<Vec<Value>, Error> {
     let Invitation {
         id,
         role,
@@ -40,28 +57,21 @@ pub(in crate::store) fn create(
         creator,
         created_at_ms,
         expires_at_secs,
-    } = invitation;
-    connection
-        .prepare_cached(
-            "INSERT INTO tokens (secret_hash, role, name, labels, created_by, created_at_ms,
-                                 expires_at_secs, id, key_name, replaces, creator, scope)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-        )?
-        .execute(params![
-            hash(secret),
-            role.as_str(),
-            name,
-            members::labels_text(labels),
-            created_by,
-            signed(*created_at_ms),
-            signed(*expires_at_secs),
-            id,
-            key_name,
-            replaces,
-            creator.map(signed),
-            members::labels_text(&scope.0),
-        ])?;
-    events::append_own(connection, event)
+    } = &token.invitation;
+    values(params![
+        hash(&token.secret),
+        role.as_str(),
+        name,
+        members::labels_text(labels),
+        created_by,
+        signed(*created_at_ms),
+        signed(*expires_at_secs),
+        id,
+        key_name,
+        replaces,
+        creator.map(signed),
+        members::labels_text(&scope.0),
+    ])
 }
 
 /// See `Store::token`.
@@ -69,12 +79,33 @@ pub(in crate::store) fn find(
     connection: &Connection,
     secret: &[u8],
 ) -> Result<Option<StoredToken>, StoreError> {
+    Ok(find_all(connection, &[secret])?.pop().flatten())
+}
+
+/// The same of several, in their order.
+pub(super) fn find_all(
+    connection: &Connection,
+    secrets: &[&[u8]],
+) -> Result<Vec<Option<StoredToken>>, StoreError> {
     let sql = format!("{} WHERE secret_hash = ?1", select(connection));
-    let token = connection
+    let mut asked = Set::default();
+    for secret in secrets {
+        asked.push([hash(secret)])?;
+    }
+    let mut found = Vec::new();
+    connection
         .prepare_cached(&sql)?
-        .query_row([hash(secret)], |row| Ok(read(row)))
-        .optional()?;
-    token.transpose()
+        .query_each(&asked, |number, row| {
+            found.push((number, read(row)));
+            Ok(())
+        })?;
+    let mut tokens: Vec<Option<StoredToken>> = secrets.iter().map(|_| None).collect();
+    for (number, token) in found {
+        if let Some(place) = tokens.get_mut(number) {
+            *place = Some(token?);
+        }
+    }
+    Ok(tokens)
 }
 
 /// See `Store::tokens`.
@@ -250,26 +281,10 @@ pub(super) fn redeem(
     secret: &[u8],
     redemption: &Redemption,
 ) -> Result<(), StoreError> {
-    let Redemption {
-        identity_key,
-        member,
-        key,
-        name,
-        at_ms,
-    } = redemption;
-    let sql = format!(
-        "UPDATE tokens SET redeemed_at_ms = ?2, redeemed_by = ?3, member = ?4, member_key = ?5,
-                           redeemed_name = ?6
-         WHERE secret_hash = ?1 AND {OPEN}"
-    );
-    let redeemed = connection.prepare_cached(&sql)?.execute(params![
-        hash(secret),
-        signed(*at_ms),
-        identity_key,
-        signed(*member),
-        signed(*key),
-        name,
-    ])?;
+    let values = values_of(secret, redemption)?;
+    let redeemed = connection
+        .prepare_cached(&redeeming())?
+        .execute(params_from_iter(&values))?;
     if redeemed == 1 {
         Ok(())
     } else {
@@ -277,6 +292,48 @@ pub(super) fn redeem(
             what: "tokens.redeemed_at_ms",
         })
     }
+}
+
+/// The same of several that were found open in the same transaction, no two the same.
+pub(super) fn redeem_all(
+    connection: &Connection,
+    redemptions: &[(&[u8], Redemption)],
+) -> Result<(), StoreError> {
+    let mut redeemed = Set::default();
+    for (secret, redemption) in redemptions {
+        redeemed.push(params_from_iter(&values_of(secret, redemption)?))?;
+    }
+    connection
+        .prepare_cached(&redeeming())?
+        .execute_each(&redeemed)?;
+    Ok(())
+}
+
+fn redeeming() -> String {
+    format!(
+        "UPDATE tokens SET redeemed_at_ms = ?2, redeemed_by = ?3, member = ?4, member_key = ?5,
+                           redeemed_name = ?6
+         WHERE secret_hash = ?1 AND {OPEN}"
+    )
+}
+
+/// Values of [`redeeming`].
+fn values_of(secret: &[u8], redemption: &Redemption) -> Result<Vec<Value>, Error> {
+    let Redemption {
+        identity_key,
+        member,
+        key,
+        name,
+        at_ms,
+    } = redemption;
+    values(params![
+        hash(secret),
+        signed(*at_ms),
+        identity_key,
+        signed(*member),
+        signed(*key),
+        name,
+    ])
 }
 
 /// The columns of tokens, and whether each row is ours.

@@ -71,7 +71,7 @@ async fn rows(
 }
 
 /// What several come to in one set, in a transaction.
-async fn in_a_set<T>(store: &Store, several: Vec<T>) -> Vec<T::Outcome>
+pub(super) async fn in_a_set<T>(store: &Store, several: Vec<T>) -> Vec<T::Outcome>
 where
     T: Together + Send + 'static,
     T::Outcome: Send,
@@ -82,7 +82,7 @@ where
     done.await.unwrap()
 }
 
-async fn one_by_one<T>(store: &Store, several: Vec<T>) -> Vec<T::Outcome>
+pub(super) async fn one_by_one<T>(store: &Store, several: Vec<T>) -> Vec<T::Outcome>
 where
     T: Together + Send + 'static,
     T::Outcome: Send,

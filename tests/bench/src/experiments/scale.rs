@@ -146,7 +146,10 @@ impl Fleet {
             report,
             "all join",
             ("join_s", secs),
-            format!("{secs:.1} s"),
+            format!(
+                "{secs:.1} s, from {} addresses under the default limit on strangers",
+                fleet.players.addresses()
+            ),
             "",
         )?;
         Ok(fleet)
