@@ -5,7 +5,7 @@ use std::path::Path;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::error::StoreError;
-use super::jobs::{Part, Together, Waiting};
+use super::jobs::Together;
 use super::lanes::Piece;
 use super::model::AtStart;
 use super::place::Place;
@@ -50,10 +50,7 @@ impl Engine {
 
     /// Does what can be done together with others of its kind in the next transaction; the answer comes
     /// after its commit.
-    pub(super) async fn join<T: Together>(&self, what: T) -> Result<T::Outcome, StoreError>
-    where
-        Waiting: From<Part<T>>,
-    {
+    pub(super) async fn join<T: Together>(&self, what: T) -> Result<T::Outcome, StoreError> {
         match self {
             Self::Sqlite(engine) => engine.join(what).await,
             Self::Postgres(engine) => engine.join(what).await,

@@ -32,7 +32,7 @@ use self::readers::Readers;
 use self::server::Server;
 pub(super) use self::writer::LOCK;
 use super::error::StoreError;
-use super::jobs::{Part, Together, Waiting, Writes};
+use super::jobs::{Together, Writes};
 use super::model::AtStart;
 use super::place::PostgresSettings;
 use super::seal::SealKey;
@@ -101,6 +101,8 @@ fn note_key(connection: &Connection, seal: &SealKey) -> Result<(), StoreError> {
 pub(super) struct Postgres {
     writes: Writes,
     readers: Arc<Readers>,
+    #[cfg(test)]
+    server: Box<Server>,
 }
 
 // === impl Postgres ===
@@ -138,6 +140,8 @@ impl Postgres {
         Ok(Self {
             writes,
             readers: Arc::new(Readers::new(&server)),
+            #[cfg(test)]
+            server: Box::new(server),
         })
     }
 
@@ -150,16 +154,19 @@ impl Postgres {
     }
 
     /// The same for what can be done together with others of its kind.
-    pub(super) async fn join<T: Together>(&self, what: T) -> Result<T::Outcome, StoreError>
-    where
-        Waiting: From<Part<T>>,
-    {
+    pub(super) async fn join<T: Together>(&self, what: T) -> Result<T::Outcome, StoreError> {
         self.writes.join(what).await
     }
 
     /// How long commits take, seconds.
     pub(super) fn commits(&self) -> Histogram {
         self.writes.commits()
+    }
+
+    /// How often anything has gone to the server and back.
+    #[cfg(test)]
+    fn journeys(&self) -> u64 {
+        self.server.journeys()
     }
 
     /// The readers, in their lanes.
@@ -194,6 +201,8 @@ impl Postgres {
 
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod journeys;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

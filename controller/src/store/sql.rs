@@ -28,7 +28,7 @@ pub(super) use self::error::{Error, OptionalExtension, is_cut};
 pub(super) use self::params::{Params, params, params_from_iter};
 pub(super) use self::postgres::NUL;
 use self::postgres::{Postgres, Taken, proofs};
-pub(super) use self::set::{Set, values};
+pub(super) use self::set::{Asked, Set, values};
 use super::seal::RowKey;
 
 /// Runs statements of one engine.

@@ -88,7 +88,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use self::cost::Allowance;
 use self::readers::Readers;
 use super::error::{EngineError, NotCommitted, StoreError, Trouble};
-use super::jobs::{Part, Together, Waiting, Writes};
+use super::jobs::{Together, Writes};
 use super::lanes::Piece;
 use super::model::AtStart;
 use super::seal::{RowKey, SealKey};
@@ -176,10 +176,7 @@ impl Sqlite {
     }
 
     /// The same for what can be done together with others of its kind.
-    pub(super) async fn join<T: Together>(&self, what: T) -> Result<T::Outcome, StoreError>
-    where
-        Waiting: From<Part<T>>,
-    {
+    pub(super) async fn join<T: Together>(&self, what: T) -> Result<T::Outcome, StoreError> {
         self.is_whole()?;
         let written = self.writes.join(what).await;
         written.map_err(|error| disk::named(error, &self.path))

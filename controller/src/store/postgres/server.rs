@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustls::{ClientConfig, RootCertStore};
@@ -60,6 +60,8 @@ pub(super) struct Server {
     key_id: Option<Arc<str>>,
     /// What tells rows of ours from those of others; `None` where that is not asked.
     proofs: Option<Proofs>,
+    /// How often something was waited for.
+    journeys: Arc<AtomicU64>,
     /// As people read it.
     name: Arc<str>,
 }
@@ -105,7 +107,14 @@ impl Server {
             was_silent: Arc::default(),
             key_id: None,
             proofs: None,
+            journeys: Arc::default(),
         })
+    }
+
+    /// How often anything has gone to it and back, over whichever connection.
+    #[cfg(test)]
+    pub(super) fn journeys(&self) -> u64 {
+        self.journeys.load(Ordering::SeqCst)
     }
 
     /// The same for a controller with this seal key: no later connection is used after the key was rotated.
@@ -224,6 +233,10 @@ impl Server {
 }
 
 impl Elsewhere for Server {
+    fn journeys(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.journeys)
+    }
+
     fn is_at_work<'s>(&'s self, name: &'s str) -> Later<'s, Option<bool>> {
         // One that has answered some time ago, and whose answer nobody got, or that never heard the question.
         // The lock that it may have is everybody's.

@@ -4,21 +4,27 @@
 //! take. So whatever reads and then writes is as right as with one writer, the log has one end, and
 //! its ids have no gaps. Each statement sees what was committed before it (READ COMMITTED).
 //!
+//! A journey to the server may take longer than what is done there. So a transaction begins with the first
+//! statement that is waited for, and ends with its last writes, which nobody has to wait for before. What ends
+//! it is done only where all before it was.
+//!
 //! A commit whose answer was lost was done or not: the transaction has left its number in a row of this
 //! writer, and that is read over the next connection, under the same lock.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::mpsc;
 
 use super::server::Server;
 use crate::clock;
 use crate::store::error::{EngineError, NotCommitted, StoreError};
-use crate::store::jobs::{Message, Queue, Savepoints, Waiting, gather};
-use crate::store::sql::postgres::{Postgres, is_lost};
+use crate::store::jobs::{Answer, Gathered, Last, Message, Queue, Savepoints, Waiting, gather};
+use crate::store::sql::postgres::{Beginning, Postgres, is_lost};
 use crate::store::sql::{self, Engine as _, OptionalExtension as _};
 use crate::store::sqlite::health::Health;
 use crate::store::sqlite::schema::SCHEMA;
@@ -27,6 +33,8 @@ use crate::store::sqlite::schema::SCHEMA;
 pub(in crate::store) const LOCK: &str = "SELECT pg_advisory_xact_lock(5761823470194522719)";
 /// Undoes what the last write did.
 const UNDO: &str = "ROLLBACK TO job;";
+/// Keeps what it did.
+const NEXT: &str = "RELEASE job; SAVEPOINT job";
 /// Before another attempt to connect: the first, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 /// As long as a failover may take, writes wait for it.
@@ -36,23 +44,39 @@ const DECIDE_MAX: Duration = Duration::from_secs(60);
 
 /// The thread's own.
 struct Writer<'a> {
-    server: Server,
+    way: Way,
     connection: Option<Postgres>,
-    /// Since when there is none.
-    lost: Option<Instant>,
     /// Its row.
     name: String,
     /// Of the next transaction.
     number: i64,
     health: Health,
     commits: &'a Histogram,
-    is_closing: &'a AtomicBool,
+}
+
+/// How it comes to a connection.
+#[derive(Clone)]
+struct Way {
+    server: Server,
+    /// Since when there is none.
+    lost: Arc<Mutex<Option<Instant>>>,
+    is_closing: Arc<AtomicBool>,
 }
 
 /// One that has begun, and has a savepoint.
 struct Transaction {
     connection: Postgres,
     due: Cell<Due>,
+}
+
+/// What the end of a transaction came to.
+enum End {
+    Done,
+    /// Whether the transaction with this number was committed is to be asked.
+    Unknown(i64),
+    /// Something before the end could not be done, and the transaction goes on without it.
+    Undone(EngineError),
+    Not(NotCommitted),
 }
 
 /// What is still to be said of the write before: with the next one, or with the commit, so that a write
@@ -73,14 +97,16 @@ pub(super) fn run((server, connection): (Server, Postgres), queue: &mut Queue) {
         return;
     }
     let mut writer = Writer {
-        server,
+        way: Way {
+            server,
+            lost: Arc::default(),
+            is_closing: Arc::clone(&queue.closing),
+        },
         connection: Some(connection),
-        lost: None,
         name: hex::encode(name),
         number: 1,
         health: Health::default(),
         commits: &queue.commits,
-        is_closing: &queue.closing,
     };
     while let Some(Message::Write(first)) = queue.jobs.blocking_recv() {
         if writer.batch(first, &mut queue.jobs) {
@@ -107,9 +133,12 @@ impl Writer<'_> {
             connection,
             due: Cell::default(),
         };
-        let (answers, stop) = gather(first, queue, (&transaction, clock::instant));
+        let gathered = gather(first, queue, (&transaction, clock::instant));
+        let Gathered {
+            mut answers, last, ..
+        } = gathered;
         let asked = clock::instant();
-        let committed = self.commit(transaction);
+        let committed = self.commit(transaction, last, &mut answers);
         self.commits.observe(asked.elapsed().as_secs_f64());
         match &committed {
             Ok(()) => self.health.worked(),
@@ -118,53 +147,65 @@ impl Writer<'_> {
         for answer in answers {
             answer(committed.clone());
         }
-        stop
+        gathered.is_told_to_stop
     }
 
-    /// A connection in a transaction, under the lock.
+    /// A connection in a transaction, under the lock: one that begins with what is asked first, or has begun.
     fn begin(&mut self) -> Result<Postgres, NotCommitted> {
-        let begin = format!("BEGIN; {LOCK}; SAVEPOINT job");
-        if let Some(connection) = self.connection.take() {
-            match connection.batch(&begin) {
-                Ok(()) => return Ok(connection),
-                Err(error) if !is_lost(&error) => {
-                    // It is in a transaction that failed.
-                    drop(connection);
-                    return Err(refused(error));
-                }
-                // The server was started anew meanwhile, perhaps; nothing was done on it.
-                Err(_) => {}
+        let connection = match self.connection.take() {
+            Some(connection) if !connection.is_broken() => {
+                let way = self.way.clone();
+                connection.begin(Beginning {
+                    sql: begin(),
+                    // Nothing was done on it. The server was started anew meanwhile, perhaps.
+                    elsewhere: Box::new(move || way.begun()),
+                });
+                connection
             }
-        }
-        let lost = *self.lost.get_or_insert_with(clock::instant);
-        let mut pause = PAUSE.0;
+            _ => self.way.begun()?,
+        };
+        connection.gather();
+        Ok(connection)
+    }
+
+    /// Commits, and adds what answers the `last` write: when it turns out that it could not be done, the others
+    /// are committed without it.
+    fn commit(
+        &mut self,
+        transaction: Transaction,
+        mut last: Option<Last>,
+        answers: &mut Vec<Answer>,
+    ) -> Result<(), NotCommitted> {
         loop {
-            let begun = self.server.to_write().and_then(|connection| {
-                let begun = connection.batch(&begin);
-                begun.map_err(|error| self.server.unreachable(error))?;
-                // Under the lock: nobody rotates the seal key any more.
-                self.server.check_key(&connection)?;
-                Ok(connection)
-            });
-            match begun {
-                Ok(connection) => {
-                    self.lost = None;
-                    return Ok(connection);
-                }
-                Err(error) if lost.elapsed() > CONNECT_MAX || self.is_closing() => {
-                    return Err(unreachable(error));
-                }
-                Err(_) => std::thread::sleep(pause),
-            }
-            pause = (pause * 2).min(PAUSE.1);
+            let end = self.end(&transaction);
+            let (End::Undone(error), true) = (&end, last.is_some()) else {
+                answers.extend(last.map(Last::answers).into_iter().flatten());
+                return self.ended(end, transaction);
+            };
+            let error = StoreError::Engine(error.clone());
+            let failed = last.take().map(|last| last.failed(error, &transaction));
+            answers.extend(failed.into_iter().flatten());
         }
     }
 
-    fn commit(&mut self, transaction: Transaction) -> Result<(), NotCommitted> {
-        let Transaction { connection, due } = transaction;
+    /// Tells the server to commit, with what it was not told yet.
+    fn end(&mut self, transaction: &Transaction) -> End {
+        let Transaction {
+            connection, due, ..
+        } = transaction;
+        // What is told with the end may be done though nobody hears of it, so it must not be told again: by now
+        // the transaction has begun.
+        if connection.is_beginning()
+            && let Err(error) = connection.tell_all()
+            && !connection.is_broken()
+        {
+            due.set(Due::Undo);
+            return End::Undone(error.into());
+        }
         if connection.is_broken() {
             // Nobody has said COMMIT, so the server undoes it.
-            return Err(NotCommitted::RolledBack);
+            let cause = connection.not_begun();
+            return End::Not(cause.unwrap_or(NotCommitted::RolledBack));
         }
         let Self { name, number, .. } = &self;
         // What the last write would have kept is kept by the commit.
@@ -172,32 +213,46 @@ impl Writer<'_> {
             Due::Undo => UNDO,
             Due::Nothing | Due::Keep => "",
         };
+        // Where anything failed before, the first of these does, and the server does not come to the second.
         let commit = format!(
             "{undo} INSERT INTO writers (name, batch, schema) VALUES ('{name}', {number}, {SCHEMA})
                  ON CONFLICT (name) DO UPDATE SET batch = excluded.batch, since = excluded.since;
              COMMIT"
         );
-        connection.take_warning();
-        let committed = connection.batch(&commit);
         let number = self.number;
         self.number += 1;
-        match committed {
+        connection.take_warning();
+        match connection.batch(&commit) {
             Ok(()) if connection.take_warning() => {
                 // Somebody has ended the wait for a synchronous standby: it may not have this.
                 tracing::warn!("the database says that a commit is not what it should be");
-                drop(connection);
-                self.decide(number)
+                End::Unknown(number)
             }
-            Ok(()) => {
-                self.connection = Some(connection);
-                Ok(())
-            }
+            Ok(()) => End::Done,
             Err(error) if is_lost(&error) => {
                 tracing::warn!(%error, "the connection to the database was lost during a commit");
-                drop(connection);
+                End::Unknown(number)
+            }
+            Err(error) if connection.has_failed_before() => {
+                due.set(Due::Undo);
+                End::Undone(error.into())
+            }
+            Err(error) => End::Not(NotCommitted::Refused(error.into())),
+        }
+    }
+
+    fn ended(&mut self, end: End, transaction: Transaction) -> Result<(), NotCommitted> {
+        match end {
+            End::Done => {
+                self.connection = Some(transaction.connection);
+                Ok(())
+            }
+            End::Unknown(number) => {
+                drop(transaction);
                 self.decide(number)
             }
-            Err(error) => Err(refused(error)),
+            End::Undone(error) => Err(NotCommitted::Refused(error)),
+            End::Not(cause) => Err(cause),
         }
     }
 
@@ -206,7 +261,7 @@ impl Writer<'_> {
         let began = clock::instant();
         let mut pause = PAUSE.0;
         loop {
-            let known = self.server.to_write().and_then(|connection| {
+            let known = self.way.server.to_write().and_then(|connection| {
                 let last = last_number(&connection, &self.name)?;
                 Ok((connection, last))
             });
@@ -220,17 +275,13 @@ impl Writer<'_> {
                         Err(NotCommitted::RolledBack)
                     };
                 }
-                Err(_) if began.elapsed() > DECIDE_MAX || self.is_closing() => {
+                Err(_) if began.elapsed() > DECIDE_MAX || self.way.is_closing() => {
                     return Err(NotCommitted::Unknown);
                 }
                 Err(_) => std::thread::sleep(pause),
             }
             pause = (pause * 2).min(PAUSE.1);
         }
-    }
-
-    fn is_closing(&self) -> bool {
-        self.is_closing.load(Ordering::SeqCst)
     }
 
     /// Takes its row away, and those of controllers that ended without that long ago.
@@ -248,6 +299,44 @@ impl Writer<'_> {
     }
 }
 
+// === impl Way ===
+
+impl Way {
+    /// A new connection in a transaction, under the lock.
+    fn begun(&self) -> Result<Postgres, NotCommitted> {
+        let lost = *self.lost.lock().get_or_insert_with(clock::instant);
+        let mut pause = PAUSE.0;
+        loop {
+            let begun = self.server.to_write().and_then(|connection| {
+                let begun = connection.batch(&begin());
+                begun.map_err(|error| self.server.unreachable(error))?;
+                // Under the lock: nobody rotates the seal key any more.
+                self.server.check_key(&connection)?;
+                Ok(connection)
+            });
+            match begun {
+                Ok(connection) => {
+                    *self.lost.lock() = None;
+                    return Ok(connection);
+                }
+                Err(error) if lost.elapsed() > CONNECT_MAX || self.is_closing() => {
+                    return Err(unreachable(error));
+                }
+                Err(_) => std::thread::sleep(pause),
+            }
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::SeqCst)
+    }
+}
+
+fn begin() -> String {
+    format!("BEGIN; {LOCK}; SAVEPOINT job")
+}
+
 impl Savepoints for Transaction {
     fn connection(&self) -> &sql::Connection {
         &self.connection
@@ -255,14 +344,17 @@ impl Savepoints for Transaction {
 
     fn begin(&self) -> Result<(), sql::Error> {
         match self.due.replace(Due::Nothing) {
-            Due::Nothing => Ok(()),
-            Due::Keep => self.connection.execute_batch("RELEASE job; SAVEPOINT job"),
-            Due::Undo => self.connection.execute_batch(UNDO),
+            Due::Nothing => {}
+            Due::Keep => self.connection.tell_batch(NEXT)?,
+            Due::Undo => self.connection.undo(UNDO)?,
         }
+        self.connection.mark();
+        Ok(())
     }
 
     fn end(&self, is_kept: bool) -> Result<(), sql::Error> {
         if !is_kept {
+            self.connection.take_back();
             self.due.set(Due::Undo);
             return Ok(());
         }
@@ -273,6 +365,18 @@ impl Savepoints for Transaction {
         }
         self.due.set(Due::Keep);
         Ok(())
+    }
+
+    fn confirm(&self) -> Result<(), sql::Error> {
+        if !matches!(self.due.get(), Due::Keep) || !self.connection.is_owing() {
+            return Ok(());
+        }
+        let confirmed = self.connection.execute_batch(NEXT);
+        self.due.set(match confirmed {
+            Ok(()) => Due::Nothing,
+            Err(_) => Due::Undo,
+        });
+        confirmed
     }
 
     fn goes_on(&self) -> bool {
@@ -298,10 +402,6 @@ fn last_number(connection: &Postgres, name: &str) -> Result<Option<i64>, StoreEr
         return Err(NotCommitted::Unknown.into());
     }
     Ok(last)
-}
-
-fn refused(error: sql::Error) -> NotCommitted {
-    NotCommitted::Refused(error.into())
 }
 
 fn unreachable(error: StoreError) -> NotCommitted {

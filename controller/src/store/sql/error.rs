@@ -4,7 +4,7 @@ use rusqlite::ErrorCode;
 use rusqlite::types::FromSqlError;
 use tokio_postgres::error::SqlState;
 
-use crate::store::error::{EngineError, StoreError};
+use crate::store::error::{EngineError, NotCommitted, StoreError};
 
 /// Why a statement was not run, or what it gave is not what was expected.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,12 @@ pub(in crate::store) enum Error {
     /// It was not asked.
     #[error("nobody waits for the answer any more")]
     Unwanted,
+    /// Of a set, that cannot be sent.
+    #[error("a value that is none of its column's")]
+    Unfit(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Its transaction was not begun.
+    #[error("there is no transaction")]
+    NotBegun(#[source] NotCommitted),
     #[error("a connection without anything to wait with")]
     Thread(#[source] std::io::Error),
 }
@@ -72,6 +78,8 @@ impl Error {
             | Self::NoRows
             | Self::Value { .. }
             | Self::Silent
+            | Self::NotBegun(_)
+            | Self::Unfit(_)
             | Self::Thread(_) => false,
         }
     }
@@ -109,6 +117,7 @@ impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
         match error {
             Error::Altered { table, row } => Self::Altered { table, row },
+            Error::NotBegun(cause) => cause.into(),
             // Some of these are known by those who handle them.
             Error::Sqlite(error) => error.into(),
             error @ (Error::NoRows
@@ -116,6 +125,7 @@ impl From<Error> for StoreError {
             | Error::Postgres(_)
             | Error::Silent
             | Error::Unwanted
+            | Error::Unfit(_)
             | Error::Thread(_)) => Self::Engine(EngineError::new(error)),
         }
     }

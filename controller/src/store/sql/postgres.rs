@@ -7,6 +7,7 @@ mod driver;
 mod each;
 pub(in crate::store) mod proofs;
 mod translate;
+mod unsent;
 mod values;
 
 use std::cell::{Cell, RefCell};
@@ -22,17 +23,22 @@ use tokio_util::sync::CancellationToken;
 use self::driver::Driver;
 pub(in crate::store) use self::driver::{ASKING_MAX, Elsewhere, Later, first_of};
 use self::translate::translate;
-use self::values::{Given, GivenColumn};
+pub(in crate::store) use self::unsent::Answer;
+use self::unsent::Unsent;
+use self::values::Given;
 pub(in crate::store) use self::values::{NUL, Taken};
 use super::{Engine, Error, Params, Set, Statement};
+use crate::store::error::NotCommitted;
 
 /// Statements that are kept prepared on one connection; above that all are prepared anew.
 const STATEMENTS_MAX: usize = 256;
 
+/// Rows that are told together at most: bounds their memory.
+const UNSENT_MAX: usize = 8192;
+
 /// A connection, and what is prepared on it.
 pub(in crate::store) struct Postgres {
-    driver: Box<Driver>,
-    prepared: Box<Prepared>,
+    line: RefCell<Box<Line>>,
     /// Something failed that no statement is to blame for.
     is_broken: Cell<bool>,
     /// The last statement failed: until something is undone, all others will.
@@ -41,6 +47,30 @@ pub(in crate::store) struct Postgres {
     proofs: Option<proofs::Proofs>,
     /// Comes when nobody waits any more for what is asked now.
     unwanted: RefCell<Option<CancellationToken>>,
+    /// What is told with the next thing that is waited for.
+    unsent: RefCell<Vec<Unsent>>,
+    /// How much of it belongs to what was done before.
+    marked: Cell<usize>,
+    has_failed_before: Cell<bool>,
+    /// Somebody sees to it that what is written is told in the end.
+    is_gathering: Cell<bool>,
+    /// Of a transaction that is still to begin: nothing was done on this line since the last one.
+    beginning: RefCell<Option<Beginning>>,
+    /// Why it did not.
+    not_begun: RefCell<Option<NotCommitted>>,
+}
+
+/// The way to the server.
+struct Line {
+    driver: Driver,
+    prepared: Prepared,
+}
+
+/// How a transaction begins.
+pub(in crate::store) struct Beginning {
+    pub(in crate::store) sql: String,
+    /// Begins it on another line, where this one was lost meanwhile.
+    pub(in crate::store) elsewhere: Box<dyn Fn() -> Result<Postgres, NotCommitted> + Send>,
 }
 
 /// Statements, by their texts for one row.
@@ -49,6 +79,52 @@ struct Prepared {
     for_one: RefCell<HashMap<String, tokio_postgres::Statement>>,
     /// `None` of those that are run row by row.
     for_sets: RefCell<HashMap<String, Option<tokio_postgres::Statement>>>,
+}
+
+// === impl Line ===
+
+impl Line {
+    fn client(&self) -> &tokio_postgres::Client {
+        self.driver.client()
+    }
+
+    fn prepare(&self, sql: &str) -> Result<tokio_postgres::Statement, Error> {
+        Ok(self.driver.wait(self.client().prepare(sql), None)??)
+    }
+
+    fn prepared(&self, sql: &str) -> Result<tokio_postgres::Statement, Error> {
+        if let Some(statement) = self.prepared.for_one.borrow().get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.prepare(&translate(sql))?;
+        let mut kept = self.prepared.for_one.borrow_mut();
+        if kept.len() >= STATEMENTS_MAX {
+            kept.clear();
+        }
+        kept.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    /// The server says of the statement for one row what types its parameters are.
+    fn prepared_for_sets(&self, sql: &str) -> Result<Option<tokio_postgres::Statement>, Error> {
+        if let Some(statement) = self.prepared.for_sets.borrow().get(sql) {
+            return Ok(statement.clone());
+        }
+        let one = self.prepared(sql)?;
+        let types: Vec<_> = one
+            .params()
+            .iter()
+            .map(tokio_postgres::types::Type::name)
+            .collect();
+        let each = each::each(&translate(sql), &types);
+        let statement = each.map(|each| self.prepare(&each)).transpose()?;
+        let mut kept = self.prepared.for_sets.borrow_mut();
+        if kept.len() >= STATEMENTS_MAX {
+            kept.clear();
+        }
+        kept.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
 }
 
 // === impl Postgres ===
@@ -64,13 +140,22 @@ impl Postgres {
         T: MakeTlsConnect<Socket>,
         T::Stream: Send + 'static,
     {
+        let line = Line {
+            driver: Driver::connect(at, first, elsewhere)?,
+            prepared: Prepared::default(),
+        };
         Ok(Self {
-            driver: Box::new(Driver::connect(at, first, elsewhere)?),
-            prepared: Box::default(),
+            line: RefCell::new(Box::new(line)),
             is_broken: Cell::new(false),
             has_failed: Cell::new(false),
             proofs: None,
             unwanted: RefCell::default(),
+            unsent: RefCell::default(),
+            marked: Cell::default(),
+            has_failed_before: Cell::default(),
+            is_gathering: Cell::new(false),
+            beginning: RefCell::default(),
+            not_begun: RefCell::default(),
         })
     }
 
@@ -92,7 +177,11 @@ impl Postgres {
 
     /// Whether another is to be opened in its place.
     pub(in crate::store) fn is_broken(&self) -> bool {
-        self.is_broken.get() || self.driver.client().is_closed()
+        self.is_broken.get() || self.is_closed() && self.beginning.borrow().is_none()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.line.borrow().client().is_closed()
     }
 
     /// Whether a statement has failed since the last batch that did not.
@@ -102,7 +191,7 @@ impl Postgres {
 
     /// Whether the server has warned since this was last asked.
     pub(in crate::store) fn take_warning(&self) -> bool {
-        self.driver.take_warning()
+        self.line.borrow().driver.take_warning()
     }
 
     /// Does something as long as anybody wants it.
@@ -119,41 +208,50 @@ impl Postgres {
 
     /// Statements without parameters, in one journey.
     pub(in crate::store) fn batch(&self, sql: &str) -> Result<(), Error> {
-        let done = self.wait(self.driver.client().batch_execute(sql));
+        let done = self.attempt(|line| self.wait(line, line.client().batch_execute(sql)));
         self.has_failed.set(false);
         done.inspect_err(|error| self.note(error))
     }
 
-    fn wait<T>(
-        &self,
-        statement: impl Future<Output = Result<T, tokio_postgres::Error>>,
-    ) -> Result<T, Error> {
-        let unwanted = self.unwanted.borrow();
-        self.driver.wait(statement, unwanted.as_ref())
+    /// A statement over the line as it is, or over another where this one was lost before its transaction began.
+    fn attempt<T>(&self, told: impl Fn(&Line) -> Result<T, Error>) -> Result<T, Error> {
+        let done = told(&self.line.borrow());
+        match done {
+            Err(error) if is_lost(&error) && self.beginning.borrow().is_some() => {
+                self.begin_elsewhere()?;
+                told(&self.line.borrow())
+            }
+            done => done,
+        }
     }
 
-    fn prepared(&self, sql: &str) -> Result<tokio_postgres::Statement, Error> {
-        if let Some(statement) = self.prepared.for_one.borrow().get(sql) {
-            return Ok(statement.clone());
-        }
-        let prepared = self.wait(self.driver.client().prepare(&translate(sql)));
-        let statement = prepared.map_err(|error| self.failed(error, sql))?;
-        let mut kept = self.prepared.for_one.borrow_mut();
-        if kept.len() >= STATEMENTS_MAX {
-            kept.clear();
-        }
-        kept.insert(sql.to_owned(), statement.clone());
-        Ok(statement)
+    /// What a statement for one row comes to.
+    fn say<T>(
+        &self,
+        sql: &str,
+        params: &impl Params,
+        said: impl AsyncFn(
+            &tokio_postgres::Client,
+            &tokio_postgres::Statement,
+            &[&(dyn PostgresToSql + Sync)],
+        ) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, Error> {
+        let given = given(params)?;
+        let refs = refs(&given);
+        let done = self.attempt(|line| {
+            let statement = line.prepared(sql)?;
+            self.wait(line, said(line.client(), &statement, &refs))
+        });
+        done.map_err(|error| self.failed(error, sql))
     }
 
     pub(super) fn execute(&self, sql: &str, params: &impl Params) -> Result<usize, Error> {
         if let Some(proving) = self.proofs.as_ref().and_then(|proofs| proofs.of(sql)) {
             return Ok(self.write_proven((sql, &proving), params, false)?.len());
         }
-        let statement = self.prepared(sql)?;
-        let given = given(params)?;
-        let done = self.wait(self.driver.client().execute(&statement, &refs(&given)));
-        let rows = done.map_err(|error| self.failed(error, sql))?;
+        let rows = self.say(sql, params, async |client, statement, given| {
+            client.execute(statement, given).await
+        })?;
         Ok(usize::try_from(rows).unwrap_or(usize::MAX))
     }
 
@@ -174,10 +272,9 @@ impl Postgres {
         sql: &str,
         params: &impl Params,
     ) -> Result<Vec<tokio_postgres::Row>, Error> {
-        let statement = self.prepared(sql)?;
-        let given = given(params)?;
-        let rows = self.wait(self.driver.client().query(&statement, &refs(&given)));
-        rows.map_err(|error| self.failed(error, sql))
+        self.say(sql, params, async |client, statement, given| {
+            client.query(statement, given).await
+        })
     }
 
     /// The same for all rows of a set at once; false where that cannot be said.
@@ -190,12 +287,13 @@ impl Postgres {
 
     /// The same of rows without proofs.
     fn execute_set(&self, sql: &str, set: &Set) -> Result<bool, Error> {
-        let Some(statement) = self.prepared_for_sets(sql)? else {
+        let Some(told) = self.told_of(sql, set, None)? else {
             return Ok(false);
         };
-        let given = columns(set, &statement);
-        let done = self.wait(self.driver.client().execute(&statement, &refs(&given)));
-        done.map_err(|error| self.failed(error, sql))?;
+        self.tell(told)?;
+        if !self.is_gathering.get() {
+            self.tell_all().map_err(|error| self.failed(error, sql))?;
+        }
         Ok(true)
     }
 
@@ -206,38 +304,13 @@ impl Postgres {
         sql: &str,
         set: &Set,
     ) -> Result<Option<Vec<tokio_postgres::Row>>, Error> {
-        let Some(statement) = self.prepared_for_sets(sql)? else {
+        let answer = Answer::default();
+        let Some(told) = self.told_of(sql, set, Some(&answer))? else {
             return Ok(None);
         };
-        let given = columns(set, &statement);
-        let rows = self.wait(self.driver.client().query(&statement, &refs(&given)));
+        self.tell(told)?;
+        let rows = self.answered(&answer);
         Ok(Some(rows.map_err(|error| self.failed(error, sql))?))
-    }
-
-    /// The server says of the statement for one row what types its parameters are.
-    fn prepared_for_sets(&self, sql: &str) -> Result<Option<tokio_postgres::Statement>, Error> {
-        if let Some(statement) = self.prepared.for_sets.borrow().get(sql) {
-            return Ok(statement.clone());
-        }
-        let one = self.prepared(sql)?;
-        let types: Vec<_> = one
-            .params()
-            .iter()
-            .map(tokio_postgres::types::Type::name)
-            .collect();
-        let statement = match each::each(&translate(sql), &types) {
-            Some(each) => {
-                let prepared = self.wait(self.driver.client().prepare(&each));
-                Some(prepared.map_err(|error| self.failed(error, &each))?)
-            }
-            None => None,
-        };
-        let mut kept = self.prepared.for_sets.borrow_mut();
-        if kept.len() >= STATEMENTS_MAX {
-            kept.clear();
-        }
-        kept.insert(sql.to_owned(), statement.clone());
-        Ok(statement)
     }
 
     fn failed(&self, error: Error, sql: &str) -> Error {
@@ -301,12 +374,6 @@ fn given(params: &impl Params) -> Result<Vec<Given>, Error> {
         Ok(())
     })?;
     Ok(given)
-}
-
-fn columns<'s>(set: &'s Set, statement: &tokio_postgres::Statement) -> Vec<GivenColumn<'s>> {
-    let rows = set.rows();
-    let columns = 0..statement.params().len();
-    columns.map(|column| GivenColumn { rows, column }).collect()
 }
 
 fn refs<T: PostgresToSql + Sync>(given: &[T]) -> Vec<&(dyn PostgresToSql + Sync)> {

@@ -1,6 +1,7 @@
 //! Statements that are run for each row of a set.
 
-use super::{Error, Params, Row, Statement, Value, params_from_iter};
+use super::postgres::{Answer, Postgres};
+use super::{Connection, Error, Params, Row, Statement, Value, params_from_iter};
 
 /// Values of parameters, row by row, for a statement that is run once for each.
 #[derive(Debug, Default)]
@@ -40,6 +41,63 @@ impl Set {
     }
 }
 
+/// A question whose answer is not waited for yet: it comes with the next one that is, or when it is taken.
+pub(in crate::store) enum Asked<'c> {
+    Sqlite(Statement<'c>, Set),
+    Postgres(&'c Postgres, Option<Answer>),
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// Asks what a statement gives for each row of a set; whoever asks something else meanwhile waits once.
+    pub(in crate::store) fn ask_each(&self, sql: &str, set: Set) -> Result<Asked<'_>, Error> {
+        match self.prepare_cached(sql)? {
+            Statement::Postgres(connection, sql) => {
+                let answer = (!set.is_empty()).then(|| connection.ask_set(&sql, &set));
+                Ok(Asked::Postgres(connection, answer.transpose()?))
+            }
+            statement @ Statement::Sqlite(..) => Ok(Asked::Sqlite(statement, set)),
+        }
+    }
+}
+
+// === impl Asked ===
+
+impl Asked<'_> {
+    /// Hands to `take` what it gives for each row of the set, as [`Statement::query_each`] does.
+    pub(in crate::store) fn each(
+        self,
+        take: impl FnMut(usize, &Row<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(mut statement, set) => statement.query_each(&set, take),
+            Self::Postgres(connection, answer) => match answer {
+                Some(answer) => take_all(connection, &connection.answered(&answer)?, take),
+                None => Ok(()),
+            },
+        }
+    }
+}
+
+/// Hands on rows with the numbers that stand after their own columns.
+fn take_all(
+    connection: &Postgres,
+    found: &[tokio_postgres::Row],
+    mut take: impl FnMut(usize, &Row<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    for row in found {
+        let last = row.len().saturating_sub(1);
+        let number: i64 = Row::Postgres(row, None).get(last)?;
+        let number = usize::try_from(number).unwrap_or_default();
+        take(
+            number.saturating_sub(1),
+            &Row::Postgres(row, connection.row_key()),
+        )?;
+    }
+    Ok(())
+}
+
 // === impl Statement ===
 
 impl Statement<'_> {
@@ -72,17 +130,7 @@ impl Statement<'_> {
         if let Self::Postgres(connection, sql) = self
             && let Some(found) = connection.query_set(sql, set)?
         {
-            for row in &found {
-                // What stands after the columns of the statement itself.
-                let last = row.len().saturating_sub(1);
-                let number: i64 = Row::Postgres(row, None).get(last)?;
-                let number = usize::try_from(number).unwrap_or_default();
-                take(
-                    number.saturating_sub(1),
-                    &Row::Postgres(row, connection.row_key()),
-                )?;
-            }
-            return Ok(());
+            return take_all(connection, &found, take);
         }
         for (number, row) in set.rows().iter().enumerate() {
             let mut rows = self.query(params_from_iter(row.iter()))?;

@@ -7,9 +7,9 @@ use fleet::claims::{self, Verdict, kept_date};
 use super::meta;
 use super::number::signed;
 use crate::store::error::StoreError;
-use crate::store::jobs::Together;
+use crate::store::jobs::{Lot, Sets, Together};
 use crate::store::model::{Claim, ClaimOutcome};
-use crate::store::sql::{Connection, Error, OptionalExtension as _, Row, Set, params};
+use crate::store::sql::{Asked, Connection, Error, OptionalExtension as _, Row, Set, params};
 
 /// Domain and digest.
 type Message<'c> = (&'c [u8; 32], &'c [u8; 32]);
@@ -20,11 +20,19 @@ type Holder = (String, u64);
 impl Together for Claim {
     type Outcome = ClaimOutcome;
 
+    fn among(sets: &mut Sets) -> &mut Lot<Self> {
+        &mut sets.claims
+    }
+
     /// See `Store::claim`. Insert-if-absent. The dangerous error is to say `Won` twice for one digest, which
     /// the primary key forbids whatever this code does.
     fn all(connection: &Connection, several: &[Self]) -> Result<Vec<ClaimOutcome>, StoreError> {
-        let mut held = holders(connection, several)?;
-        let spent = spent_secs(connection, several)?;
+        // Asked first and taken then: where there are journeys they are one.
+        let (messages, held) = ask_holders(connection, several)?;
+        let (domains, spent) = ask_spent(connection, several)?;
+        let floor_secs = meta::replay_floor_secs(connection)?;
+        let mut held = holders(&messages, held)?;
+        let spent = spent_secs(&domains, spent, floor_secs)?;
         // In the order of keys, so that whoever else writes meets them in the same.
         let mut won = BTreeMap::new();
         let mut dates_won = BTreeMap::new();
@@ -60,54 +68,67 @@ impl Together for Claim {
     }
 }
 
-/// Who holds the messages that are claimed.
-fn holders<'c>(
-    connection: &Connection,
-    claims: &'c [Claim],
-) -> Result<BTreeMap<Message<'c>, Holder>, StoreError> {
+/// The messages that are claimed, and who holds them.
+fn ask_holders<'c, 'm>(
+    connection: &'c Connection,
+    claims: &'m [Claim],
+) -> Result<(Vec<Message<'m>>, Asked<'c>), StoreError> {
     let messages = claims.iter().map(|claim| (&claim.domain, &claim.digest));
     let messages: Vec<_> = messages.collect::<BTreeSet<_>>().into_iter().collect();
     let mut keys = Set::default();
     for (domain, digest) in &messages {
         keys.push(params![domain, digest])?;
     }
+    let sql = "SELECT host, seq FROM claims WHERE domain = ?1 AND digest = ?2";
+    Ok((messages, connection.ask_each(sql, keys)?))
+}
+
+fn holders<'m>(
+    messages: &[Message<'m>],
+    asked: Asked<'_>,
+) -> Result<BTreeMap<Message<'m>, Holder>, StoreError> {
     let mut held = BTreeMap::new();
-    connection
-        .prepare_cached("SELECT host, seq FROM claims WHERE domain = ?1 AND digest = ?2")?
-        .query_each(&keys, |number, row| {
-            if let Some(message) = messages.get(number) {
-                held.insert(
-                    *message,
-                    (row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned()),
-                );
-            }
-            Ok(())
-        })?;
+    asked.each(|number, row| {
+        if let Some(message) = messages.get(number) {
+            held.insert(
+                *message,
+                (row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned()),
+            );
+        }
+        Ok(())
+    })?;
     Ok(held)
 }
 
-/// Up to which date nothing can be won in the domains of these: of what was forgotten, or of a lost list.
-fn spent_secs<'c>(
-    connection: &Connection,
-    claims: &'c [Claim],
-) -> Result<BTreeMap<&'c [u8; 32], u64>, StoreError> {
+/// The domains of these, and up to which date nothing can be won in each: of what was forgotten.
+fn ask_spent<'c, 'm>(
+    connection: &'c Connection,
+    claims: &'m [Claim],
+) -> Result<(Vec<&'m [u8; 32]>, Asked<'c>), StoreError> {
     let domains = claims.iter().map(|claim| &claim.domain);
     let domains: Vec<_> = domains.collect::<BTreeSet<_>>().into_iter().collect();
-    let floor_secs = meta::replay_floor_secs(connection)?;
-    let mut spent: BTreeMap<_, _> = domains.iter().map(|it| (*it, floor_secs)).collect();
     let mut keys = Set::default();
     for domain in &domains {
         keys.push(params![domain])?;
     }
-    connection
-        .prepare_cached("SELECT through_secs FROM claim_dates_spent WHERE domain = ?1")?
-        .query_each(&keys, |number, row| {
-            let through_secs: u64 = row.get(0)?;
-            if let Some(domain) = domains.get(number) {
-                spent.insert(domain, through_secs.max(floor_secs));
-            }
-            Ok(())
-        })?;
+    let sql = "SELECT through_secs FROM claim_dates_spent WHERE domain = ?1";
+    Ok((domains, connection.ask_each(sql, keys)?))
+}
+
+/// The same, and of a lost list.
+fn spent_secs<'m>(
+    domains: &[&'m [u8; 32]],
+    asked: Asked<'_>,
+    floor_secs: u64,
+) -> Result<BTreeMap<&'m [u8; 32], u64>, StoreError> {
+    let mut spent: BTreeMap<_, _> = domains.iter().map(|it| (*it, floor_secs)).collect();
+    asked.each(|number, row| {
+        let through_secs: u64 = row.get(0)?;
+        if let Some(domain) = domains.get(number) {
+            spent.insert(domain, through_secs.max(floor_secs));
+        }
+        Ok(())
+    })?;
     Ok(spent)
 }
 

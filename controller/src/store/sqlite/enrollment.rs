@@ -7,7 +7,7 @@ use fleet::{Event, EventKind, Role};
 
 use super::{events, members, tokens};
 use crate::store::error::StoreError;
-use crate::store::jobs::Together;
+use crate::store::jobs::{Lot, Sets, Together};
 use crate::store::model::{
     Change, EnrollConflict, EnrollOutcome, Enrolment, Invitation, Joining, Member, NewMember,
     Origin, Redemption, StoredToken, TokenState, Whom,
@@ -28,6 +28,10 @@ enum Place {
 /// Who joins at one time joins as one set: hosts that are new, which is most of all who join. All others join one by one.
 impl Together for Box<Joining> {
     type Outcome = EnrollOutcome;
+
+    fn among(sets: &mut Sets) -> &mut Lot<Self> {
+        &mut sets.joining
+    }
 
     fn all(connection: &Connection, several: &[Self]) -> Result<Vec<EnrollOutcome>, StoreError> {
         let secrets: Vec<&[u8]> = several.iter().map(|it| it.secret.as_slice()).collect();

@@ -7,7 +7,7 @@ use fleet::Event;
 use super::events::Log;
 use super::{alarms, host_edits, hosts};
 use crate::store::error::StoreError;
-use crate::store::jobs::Together;
+use crate::store::jobs::{Lot, Sets, Together};
 use crate::store::model::{Entry, Push, Pushed};
 use crate::store::sql::Connection;
 
@@ -15,6 +15,10 @@ use crate::store::sql::Connection;
 impl Together for Entry {
     /// Of the controller's own events nobody asks.
     type Outcome = Pushed;
+
+    fn among(sets: &mut Sets) -> &mut Lot<Self> {
+        &mut sets.log
+    }
 
     fn all(connection: &Connection, several: &[Self]) -> Result<Vec<Pushed>, StoreError> {
         let pushes: Vec<&Push> = several.iter().filter_map(Self::as_push).collect();

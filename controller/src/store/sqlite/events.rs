@@ -16,7 +16,7 @@ use super::journals::{self, Journal, Placed};
 use super::meta;
 use crate::store::error::StoreError;
 use crate::store::model::{CONTROLLER, Fork, Pushed};
-use crate::store::sql::{Connection, OptionalExtension as _};
+use crate::store::sql::{Asked, Connection, OptionalExtension as _, Set, params};
 
 /// Events whose rows wait to be written at most: bounds their memory.
 const ROWS_MAX: usize = 1024;
@@ -63,6 +63,8 @@ pub(super) fn append_all_own(
 /// writes into the log.
 pub(super) struct Log<'c> {
     connection: &'c Connection,
+    /// What was asked, and not waited for before something is.
+    asked: Option<Asked<'c>>,
     /// Of the newest event, as its chain value is.
     last_id: i64,
     head: [u8; 32],
@@ -77,11 +79,11 @@ pub(super) struct Log<'c> {
 
 impl<'c> Log<'c> {
     pub(super) fn open(connection: &'c Connection) -> Result<Self, StoreError> {
-        let (last_id, head) = head(connection)?;
         Ok(Self {
             connection,
-            last_id,
-            head,
+            asked: Some(ask_head(connection)?),
+            last_id: 0,
+            head: [0; 32],
             rows: EventRows::default(),
             journals: HashMap::new(),
             own_epoch: None,
@@ -277,6 +279,19 @@ impl<'c> Log<'c> {
         Ok(journal)
     }
 
+    /// The end of the log, which was asked for when it was opened.
+    fn take_head(&mut self) -> Result<(), StoreError> {
+        let Some(asked) = self.asked.take() else {
+            return Ok(());
+        };
+        asked.each(|_, row| {
+            self.last_id = row.get(0)?;
+            self.head = row.get(1)?;
+            Ok(())
+        })?;
+        Ok(())
+    }
+
     fn store(
         &mut self,
         journal: &Journal,
@@ -301,6 +316,7 @@ impl<'c> Log<'c> {
             stored_at_ms: now_ms,
             flaw: &flaw,
         };
+        self.take_head()?;
         self.head = LogVersion::V2.link(&self.head, &linked);
         self.last_id += 1;
         let place = Place {
@@ -336,12 +352,10 @@ pub(in crate::store) fn newest_ms(connection: &Connection) -> Result<Option<u64>
     Ok(newest.map(i64::cast_unsigned))
 }
 
-/// The id and the chain value of the newest event; 0 and 32 zero bytes before the first. Whoever asks
-/// is the only one who writes.
-fn head(connection: &Connection) -> Result<(i64, [u8; 32]), StoreError> {
-    let head = connection
-        .prepare_cached("SELECT id, log_chain FROM events ORDER BY id DESC LIMIT 1")?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    Ok(head.unwrap_or((0, [0; 32])))
+/// The id and the chain value of the newest event; none before the first. Whoever asks is the only one who writes.
+fn ask_head(connection: &Connection) -> Result<Asked<'_>, StoreError> {
+    let mut first = Set::default();
+    first.push(params![0])?;
+    let sql = "SELECT id, log_chain FROM events WHERE id >= ?1 ORDER BY id DESC LIMIT 1";
+    Ok(connection.ask_each(sql, first)?)
 }

@@ -7,7 +7,7 @@ use fleet::Contract;
 use super::leases;
 use super::number::signed;
 use crate::store::error::StoreError;
-use crate::store::jobs::Together;
+use crate::store::jobs::{Lot, Sets, Together};
 use crate::store::model::{Acknowledged, Acknowledgement, HostState, HostWord, Opening};
 use crate::store::sql::{Connection, Error, Row, Set, params};
 
@@ -29,6 +29,10 @@ pub(super) fn insert(connection: &Connection, members: &[u64]) -> Result<(), Sto
 /// applied stays.
 impl Together for Acknowledged {
     type Outcome = ();
+
+    fn among(sets: &mut Sets) -> &mut Lot<Self> {
+        &mut sets.acknowledged
+    }
 
     fn all(connection: &Connection, several: &[Self]) -> Result<Vec<()>, StoreError> {
         let mut rest = several;

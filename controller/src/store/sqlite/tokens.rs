@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::number::signed;
 use super::{events, members, rows};
 use crate::store::error::StoreError;
-use crate::store::jobs::Together;
+use crate::store::jobs::{Lot, Sets, Together};
 use crate::store::model::{
     Change, Invitation, Member, NewToken, Redemption, RevokeOutcome, Scope, StoredToken, TokenFate,
 };
@@ -25,6 +25,10 @@ const OPEN: &str = "redeemed_at_ms IS NULL AND revoked_at_ms IS NULL";
 /// See `Store::create_token`. Those that are made at one time are one set.
 impl Together for Box<NewToken> {
     type Outcome = ();
+
+    fn among(sets: &mut Sets) -> &mut Lot<Self> {
+        &mut sets.tokens
+    }
 
     fn all(connection: &Connection, several: &[Self]) -> Result<Vec<()>, StoreError> {
         let mut created = Set::default();

@@ -62,7 +62,9 @@ impl Writer<'_> {
             first.refuse(cause);
             return false;
         }
-        let (answers, stop) = gather(first, queue, (self.connection, clock::instant));
+        let gathered = gather(first, queue, (self.connection, clock::instant));
+        let stop = gathered.is_told_to_stop;
+        let answers = gathered.answers();
         // Looked at again: what went into a file that was removed meanwhile is not stored.
         let asked = clock::instant();
         let committed = commit(self.connection);
@@ -163,6 +165,11 @@ impl Savepoints for Connection {
             self.prepare_cached("ROLLBACK TO job")?.execute([])?;
         }
         self.prepare_cached("RELEASE job")?.execute([])?;
+        Ok(())
+    }
+
+    fn confirm(&self) -> Result<(), sql::Error> {
+        // It says so at once.
         Ok(())
     }
 

@@ -136,6 +136,7 @@ impl State {
         let state = Arc::clone(self);
         std::thread::spawn(move || {
             state.pass((&client, &server), &link, |bytes| {
+                state.hang_before(bytes);
                 let cut = state.cut(bytes, &link)?;
                 if cut == Cut::Answer {
                     link.loses.store(true, Ordering::SeqCst);
@@ -144,6 +145,13 @@ impl State {
                 Some(cut)
             });
         });
+    }
+
+    /// Hangs where it is to, when what the server is told ends a transaction.
+    fn hang_before(&self, told: &[u8]) {
+        if has(told, b"COMMIT") && self.will_hang.swap(false, Ordering::SeqCst) {
+            self.hangs.store(true, Ordering::SeqCst);
+        }
     }
 
     /// Where what these bytes say is to be cut.
@@ -174,13 +182,10 @@ impl State {
         let mut bytes = [0; 65_536];
         while let Ok(length @ 1..) = from.read(&mut bytes) {
             let bytes = &bytes[..length];
-            if has(bytes, b"COMMIT") && self.will_hang.swap(false, Ordering::SeqCst) {
-                self.hangs.store(true, Ordering::SeqCst);
-            }
+            let cut = cut(bytes);
             while self.hangs.load(Ordering::SeqCst) || link.is_silent.load(Ordering::SeqCst) {
                 std::thread::sleep(PAUSE);
             }
-            let cut = cut(bytes);
             if matches!(cut, None | Some(Cut::Behind)) && to.write_all(bytes).is_err() {
                 break;
             }

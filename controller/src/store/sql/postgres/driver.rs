@@ -3,7 +3,7 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -34,6 +34,8 @@ pub(in crate::store) trait Elsewhere: Send + Sync {
     fn is_at_work<'s>(&'s self, name: &'s str) -> Later<'s, Option<bool>>;
     /// Ends what a connection does now.
     fn cancel(&self, token: CancelToken) -> Later<'_, ()>;
+    /// Counts what is waited for.
+    fn journeys(&self) -> Arc<AtomicU64>;
 }
 
 /// One connection.
@@ -44,6 +46,8 @@ pub(super) struct Driver {
     elsewhere: Arc<dyn Elsewhere>,
     /// The server has said that something is not as it was asked for.
     is_warned: Arc<AtomicBool>,
+    /// How often something was waited for, over this connection and others to the same server.
+    journeys: Arc<AtomicU64>,
     /// Its thread is whichever waits.
     runtime: Runtime,
 }
@@ -89,6 +93,7 @@ impl Driver {
         Ok(Self {
             client,
             name,
+            journeys: elsewhere.journeys(),
             elsewhere,
             is_warned,
             runtime,
@@ -104,10 +109,10 @@ impl Driver {
         self.is_warned.swap(false, Ordering::SeqCst)
     }
 
-    /// What a statement comes to. When `unwanted` is, the server is told to end it.
+    /// What statements come to that are told together. When `unwanted` is, the server is told to end them.
     pub(super) fn wait<T>(
         &self,
-        statement: impl Future<Output = Result<T, tokio_postgres::Error>>,
+        statements: impl Future<Output = T>,
         unwanted: Option<&CancellationToken>,
     ) -> Result<T, Error> {
         if unwanted.is_some_and(CancellationToken::is_cancelled) {
@@ -119,17 +124,18 @@ impl Driver {
                 None => std::future::pending().await,
             }
         };
+        self.journeys.fetch_add(1, Ordering::Relaxed);
         self.runtime.block_on(async {
-            let (mut statement, mut lost) = (pin!(statement), pin!(self.lost()));
+            let (mut statements, mut lost) = (pin!(statements), pin!(self.lost()));
             tokio::select! {
                 biased;
-                done = &mut statement => return Ok(done?),
+                done = &mut statements => return Ok(done),
                 () = &mut lost => return Err(Error::Silent),
                 () = given_up => self.elsewhere.cancel(self.client.cancel_token()).await,
             }
             tokio::select! {
                 biased;
-                done = statement => Ok(done?),
+                done = statements => Ok(done),
                 () = lost => Err(Error::Silent),
             }
         })

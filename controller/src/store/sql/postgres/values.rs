@@ -19,12 +19,9 @@ pub(in crate::store) const NUL: &str = "\u{2400}";
 #[derive(Debug)]
 pub(super) struct Given(pub(super) Value);
 
-/// A parameter of a statement for a set: one column of it, as an array.
+/// A parameter of a statement for a set, as it is sent: one column of it, as an array.
 #[derive(Debug)]
-pub(super) struct GivenColumn<'s> {
-    pub(super) rows: &'s [Vec<Value>],
-    pub(super) column: usize,
-}
+pub(super) struct Encoded(BytesMut);
 
 /// A column of an answer.
 #[derive(Clone, Copy, Debug)]
@@ -54,34 +51,21 @@ impl ToSql for Given {
     to_sql_checked!();
 }
 
-impl ToSql for GivenColumn<'_> {
-    fn to_sql(
-        &self,
-        column: &Type,
-        out: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        let Kind::Array(member) = column.kind() else {
-            return Err(Box::new(Unfit {
-                what: "a set",
-                column: column.to_string(),
-            }));
-        };
-        // Dimensions, whether there are nulls, the type, the length of the one dimension, and its first number.
-        let length = i32::try_from(self.rows.len())?;
-        for number in [1, 1, member.oid().cast_signed(), length, 1] {
-            out.extend_from_slice(&number.to_be_bytes());
-        }
-        let mut value = BytesMut::new();
-        for row in self.rows {
-            value.clear();
-            let given = row.get(self.column).unwrap_or(&Value::Null);
-            let bytes = match one(given, member, &mut value)? {
-                IsNull::Yes => -1,
-                IsNull::No => i32::try_from(value.len())?,
-            };
-            out.extend_from_slice(&bytes.to_be_bytes());
-            out.extend_from_slice(&value);
-        }
+impl Encoded {
+    /// A column of these rows.
+    pub(super) fn column(
+        (rows, column): (&[Vec<Value>], usize),
+        kind: &Type,
+    ) -> Result<Self, super::Error> {
+        array(rows, column, kind)
+            .map(Self)
+            .map_err(super::Error::Unfit)
+    }
+}
+
+impl ToSql for Encoded {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        out.extend_from_slice(&self.0);
         Ok(IsNull::No)
     }
 
@@ -90,6 +74,37 @@ impl ToSql for GivenColumn<'_> {
     }
 
     to_sql_checked!();
+}
+
+fn array(
+    rows: &[Vec<Value>],
+    column: usize,
+    kind: &Type,
+) -> Result<BytesMut, Box<dyn Error + Sync + Send>> {
+    let Kind::Array(member) = kind.kind() else {
+        return Err(Box::new(Unfit {
+            what: "a set",
+            column: kind.to_string(),
+        }));
+    };
+    let mut out = BytesMut::new();
+    // Dimensions, whether there are nulls, the type, the length of the one dimension, and its first number.
+    let length = i32::try_from(rows.len())?;
+    for number in [1, 1, member.oid().cast_signed(), length, 1] {
+        out.extend_from_slice(&number.to_be_bytes());
+    }
+    let mut value = BytesMut::new();
+    for row in rows {
+        value.clear();
+        let given = row.get(column).unwrap_or(&Value::Null);
+        let bytes = match one(given, member, &mut value)? {
+            IsNull::Yes => -1,
+            IsNull::No => i32::try_from(value.len())?,
+        };
+        out.extend_from_slice(&bytes.to_be_bytes());
+        out.extend_from_slice(&value);
+    }
+    Ok(out)
 }
 
 /// A value as a parameter of this type is sent.
