@@ -63,6 +63,8 @@ pub struct Config {
     pub separation: bool,
     /// Where Prometheus may ask for numbers; nowhere unless it is said.
     pub metrics_listen: Option<SocketAddr>,
+    /// A host that is not at its first controller goes back to an earlier one after once to three times as long.
+    pub return_after: Duration,
 }
 
 /// Who says what is permitted.
@@ -143,6 +145,8 @@ const MAX_AGE_SECS: u64 = 120;
 const MAX_AGE_SECS_MAX: u64 = 100_000;
 /// In a fleet: its clients know how far their clock is from the controller's.
 const MAX_FUTURE_SECS_JOINED: u64 = 30;
+/// Ten minutes to half an hour.
+const CONTROLLER_RETURN_SECS: u64 = 600;
 const SUDO_EXE: &str = "/usr/bin/sudo";
 const COMMAND_TIMEOUT_SECS: u64 = 10;
 const COMMAND_TIMEOUT_SECS_MAX: u64 = 3_600;
@@ -208,6 +212,9 @@ impl TryFrom<RawConfig> for Config {
         mistakes.none()?;
         Ok(Self {
             metrics_listen,
+            return_after: Duration::from_secs(
+                raw.controller_return_secs.unwrap_or(CONTROLLER_RETURN_SECS),
+            ),
             state_dir,
             digest_cache: raw.digest_cache,
             witness_dir: raw
@@ -266,6 +273,12 @@ fn check_numbers(raw: &RawConfig, mistakes: &mut Mistakes) {
             raw.command_timeout_secs,
             COMMAND_TIMEOUT_SECS,
             COMMAND_TIMEOUT_SECS_MAX,
+        ),
+        bounded(
+            "controller_return_secs",
+            raw.controller_return_secs,
+            CONTROLLER_RETURN_SECS,
+            86_400,
         ),
         bounded(
             "buffer_mib",

@@ -7,6 +7,7 @@
 //! | task | does |
 //! |---|---|
 //! | `session` | keeps one stream of directives open, at one of the `places` where controllers are; policies and siblings' claims → orders; what it hears of the fleet is kept in `memory` |
+//! | `home` | nothing by itself: when `session` goes back to an earlier controller (pure) |
 //! | `report` | acknowledges what is in force, at every change and every 30 s |
 //! | `claims` | asks for claims, and answers at once when the connection is down |
 //! | `events` | pushes the journal's spool; nothing lost, nothing twice |
@@ -20,10 +21,12 @@ mod backoff;
 mod claims;
 mod events;
 mod heard;
+mod home;
 mod kept_log;
 mod keys;
 pub mod known;
 mod memory;
+mod opening;
 mod packed;
 mod places;
 mod renewal;
@@ -49,6 +52,7 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
+use self::home::Home;
 pub use self::kept_log::{KeptLog, LogConflict};
 use self::keys::OwnKeys;
 pub(crate) use self::memory::read_hostile;
@@ -62,6 +66,8 @@ use crate::orders::{NotTaken, Order, OrderSender};
 
 /// For how long another certificate is waited for.
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often it is looked whether it is time to go back to an earlier controller.
+const LOOK_HOME: Duration = Duration::from_secs(5);
 /// How long to wait before offering an order again to a full mailbox.
 const MAILBOX_PAUSE: Duration = Duration::from_millis(10);
 
@@ -72,6 +78,8 @@ pub struct LinkConfig {
     pub member: Membership,
     /// Dial controllers here (each `host:port`) before, and instead of, where this host has joined.
     pub controllers: Vec<String>,
+    /// A host that is not at the first of them goes back after once to three times as long.
+    pub return_after: Duration,
 }
 
 /// A running link. Dropping it leaves it running; [`finish`](Self::finish) ends it.
@@ -140,9 +148,10 @@ struct Addresses {
 // === impl Addresses ===
 
 impl Addresses {
-    fn new(own: &[String], known: Vec<String>, state: LinkState) -> Self {
+    fn new((own, known): (&[String], Vec<String>), home: Home, state: LinkState) -> Self {
+        let places = Places::new(laid_over(own, known), home);
         let addresses = Self {
-            places: Arc::new(Mutex::new(Places::new(laid_over(own, known)))),
+            places: Arc::new(Mutex::new(places)),
             own: own.into(),
             state,
         };
@@ -162,15 +171,60 @@ impl Addresses {
     }
 
     fn ended(&self, how: Ended) {
-        let mut byte = [0];
-        // Without randomness this host comes at once.
-        let _ = getrandom::fill(&mut byte);
-        let share = f64::from(u8::from_ne_bytes(byte)) / f64::from(u8::MAX);
-        self.places.lock().ended(how, clock::now().steady, share);
+        self.places.lock().ended(how, clock::now().steady, share());
+        self.show();
     }
 
     fn know(&self, known: Vec<String>) {
-        self.places.lock().know(laid_over(&self.own, known));
+        let mut places = self.places.lock();
+        places.know(laid_over(&self.own, known));
+        places.reordered(clock::now().steady, share());
+        drop(places);
+        self.show();
+    }
+
+    /// A session was opened at the one in use.
+    fn opened(&self) {
+        self.places.lock().opened(clock::now().steady, share());
+        self.show();
+    }
+
+    /// Waits until an earlier one than that in use is to be tried, and gives its address. Not by one long timer, since the
+    /// order may change.
+    async fn time_to_go_home(&self) -> String {
+        loop {
+            let left = match self.earlier() {
+                Ok(address) => return address,
+                Err(left) => left,
+            };
+            tokio::time::sleep(left.min(LOOK_HOME)).await;
+        }
+    }
+
+    /// The address to try now, or how long that has time.
+    fn earlier(&self) -> Result<String, Duration> {
+        let now = clock::now().steady;
+        let mut places = self.places.lock();
+        if places.goes_home_at().is_some_and(|due| due <= now) {
+            if let Some(address) = places.earlier(now) {
+                return Ok(address);
+            }
+            places.stays(now, share());
+        }
+        let due = places.goes_home_at();
+        drop(places);
+        self.show();
+        Err(due.map_or(LOOK_HOME, |due| due.saturating_sub(now)))
+    }
+
+    fn went_home(&self, address: &str) {
+        let now = clock::now().steady;
+        self.places.lock().went_home(address, now, share());
+        self.show();
+    }
+
+    fn stays(&self) {
+        self.places.lock().stays(clock::now().steady, share());
         self.show();
     }
 
@@ -178,7 +232,15 @@ impl Addresses {
         let places = self.places.lock();
         let all = places.all().map(str::to_owned).collect();
         self.state.dials(places.current(), all);
+        self.state.goes_home_at(places.goes_home_at());
     }
+}
+
+/// What of a wait is chance, from 0 to 1. Without randomness this host does not wait for others.
+fn share() -> f64 {
+    let mut byte = [0];
+    let _ = getrandom::fill(&mut byte);
+    f64::from(u8::from_ne_bytes(byte)) / f64::from(u8::MAX)
 }
 
 /// Where controllers are dialled, in this order: where the host's owner says, and then what the fleet has said. While it
@@ -261,12 +323,13 @@ pub fn spawn(runtime: &Handle, config: LinkConfig, channels: Channels) -> Link {
     let LinkConfig {
         member,
         controllers,
+        return_after,
     } = config;
     let (link, start) = Link::new(&channels);
     let state = channels.state.clone();
     let addresses = Addresses::new(
-        &member.spread(controllers),
-        member.controllers(),
+        (&member.spread(controllers), member.controllers()),
+        Home::new(return_after),
         state.clone(),
     );
     let called = called_now(member.dir(), &member.name);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use gate::Now;
 use parking_lot::Mutex;
@@ -33,6 +34,8 @@ struct Known {
 struct Seen {
     controller: String,
     controllers: Vec<String>,
+    /// When an earlier one of them is tried, by the steady clock.
+    goes_home_at: Option<Duration>,
     joined_as: String,
     called: String,
     is_connected: bool,
@@ -57,6 +60,11 @@ impl LinkState {
         let mut seen = self.0.seen.lock();
         address.clone_into(&mut seen.controller);
         seen.controllers = all;
+    }
+
+    /// When an earlier controller than that in use is tried, by the steady clock; `None` where it is the first.
+    pub(crate) fn goes_home_at(&self, due: Option<Duration>) {
+        self.0.seen.lock().goes_home_at = due;
     }
 
     /// By which name this host joined, and what it is called now.
@@ -182,6 +190,10 @@ impl LinkState {
         LinkReport {
             controller: seen.controller.clone(),
             controllers: seen.controllers.clone(),
+            returns_in_secs: seen
+                .goes_home_at
+                .filter(|_| seen.is_connected)
+                .map(|due| due.saturating_sub(now.steady).as_secs()),
             joined_as: seen.joined_as.clone(),
             called: seen.called.clone(),
             is_connected: seen.is_connected,
@@ -199,8 +211,6 @@ impl LinkState {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn at(secs: u64) -> Now {

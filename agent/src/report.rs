@@ -238,6 +238,9 @@ pub struct LinkReport {
     /// Where controllers are known to be, in the order in which they are dialled; empty from agents that do not say.
     #[serde(default)]
     pub controllers: Vec<String>,
+    /// In how many seconds it goes back to an earlier one of them; nothing where it is at the first.
+    #[serde(default)]
+    pub returns_in_secs: Option<u64>,
     /// The name by which this host joined; empty from agents that do not say.
     #[serde(default)]
     pub joined_as: String,

@@ -299,6 +299,7 @@ fn text_of_link(lines: &mut String, link: &LinkReport, now_secs: u64) {
     let LinkReport {
         controller,
         controllers,
+        returns_in_secs,
         joined_as,
         called,
         is_connected,
@@ -327,6 +328,14 @@ fn text_of_link(lines: &mut String, link: &LinkReport, now_secs: u64) {
         .collect();
     if !others.is_empty() {
         let _ = writeln!(lines, "             or {}", others.join(", "));
+    }
+    if let Some(secs) = returns_in_secs {
+        let first = controllers.first().map_or("another", String::as_str);
+        let _ = writeln!(
+            lines,
+            "             goes back to {first} in {}, if it is there",
+            said(*secs)
+        );
     }
     if !error.is_empty() {
         let _ = writeln!(lines, "             {error}");

@@ -69,6 +69,7 @@ keys! {
     access_file: PathBuf, path;
     digest_cache: PathBuf, path;
     controller: Vec<String>, list;
+    controller_return_secs: u64, number;
     interfaces: Vec<String>, list;
     pcap_file: PathBuf, path;
     follow: bool, switch;

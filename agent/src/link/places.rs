@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::backoff::Backoff;
+use super::home::Home;
 
 /// When a controller ends under a whole fleet, its hosts come to the others within this, and not in one moment.
 const SPREAD: Duration = Duration::from_millis(300);
@@ -19,6 +20,7 @@ pub(super) struct Places {
     at: usize,
     /// It ended the session in an orderly way, and is asked again before others are.
     is_asked_again: bool,
+    home: Home,
 }
 
 #[derive(Debug)]
@@ -51,11 +53,12 @@ pub(super) enum Ended {
 
 impl Places {
     /// The first is dialled first.
-    pub(super) fn new(addresses: Vec<String>) -> Self {
+    pub(super) fn new(addresses: Vec<String>, home: Home) -> Self {
         let mut places = Self {
             places: Vec::new(),
             at: 0,
             is_asked_again: false,
+            home,
         };
         places.know(addresses);
         places
@@ -115,6 +118,41 @@ impl Places {
         Next::Wait(first.unwrap_or(now + SPREAD).saturating_sub(now))
     }
 
+    /// A session was opened at the one in use.
+    pub(super) fn opened(&mut self, now: Duration, share: f64) {
+        self.home.opened(self.at == 0, now, share);
+    }
+
+    /// They may be in another order now, while a session goes on.
+    pub(super) fn reordered(&mut self, now: Duration, share: f64) {
+        self.home.reordered(self.at == 0, now, share);
+    }
+
+    /// When an earlier one than that in use is tried, by the steady clock.
+    pub(super) fn goes_home_at(&self) -> Option<Duration> {
+        self.home.due()
+    }
+
+    /// The earliest that is not being rested, where it comes before the one in use.
+    pub(super) fn earlier(&self, now: Duration) -> Option<String> {
+        let mut earlier = self.places.iter().take(self.at);
+        let found = earlier.find(|place| place.not_before <= now);
+        found.map(|place| place.address.clone())
+    }
+
+    /// A session was opened there beside the one in use, which it replaces.
+    pub(super) fn went_home(&mut self, address: &str, now: Duration, share: f64) {
+        if let Some(at) = self.places.iter().position(|it| it.address == address) {
+            self.at = at;
+        }
+        self.opened(now, share);
+    }
+
+    /// None was opened.
+    pub(super) fn stays(&mut self, now: Duration, share: f64) {
+        self.home.failed(now, share);
+    }
+
     /// It has ended at the one in use, at this moment. `share` of the moment in which others are dialled is for those who
     /// come at the same time, from 0 to 1.
     pub(super) fn ended(&mut self, how: Ended, now: Duration, share: f64) {
@@ -127,6 +165,9 @@ impl Places {
                 Ended::Unheard => {}
             }
             place.not_before = now + place.backoff.next();
+        }
+        if !matches!(how, Ended::Unheard) {
+            self.home.ended(at == 0, now);
         }
         self.is_asked_again = matches!(how, Ended::Orderly { .. });
         if matches!(how, Ended::Broke { .. }) {
@@ -159,7 +200,8 @@ mod tests {
     const ORDERLY: Ended = Ended::Orderly { was_long: true };
 
     fn places(addresses: &[&str]) -> Places {
-        Places::new(addresses.iter().map(|&it| it.to_owned()).collect())
+        let addresses = addresses.iter().map(|&it| it.to_owned()).collect();
+        Places::new(addresses, Home::new(Duration::from_secs(60)))
     }
 
     fn dial(address: &str) -> Next {
@@ -254,5 +296,32 @@ mod tests {
         assert_eq!(places.next(NOW), dial("c"));
         places.know(Vec::new());
         assert_eq!(places.current(), "c");
+    }
+
+    #[test]
+    fn who_was_driven_to_another_goes_back_to_the_earliest_that_is_not_rested() {
+        let mut places = places(&["a", "b", "c"]);
+        for address in ["a", "b"] {
+            assert_eq!(places.next(NOW), dial(address));
+            places.ended(Ended::Unheard, NOW, 0.0);
+        }
+        assert_eq!(places.next(NOW), dial("c"));
+        places.opened(NOW, 0.0);
+        assert_eq!(places.goes_home_at(), Some(NOW + Duration::from_secs(60)));
+        assert_eq!(places.earlier(NOW), None);
+        let later = NOW + Duration::from_secs(60);
+        assert_eq!(places.earlier(later).as_deref(), Some("a"));
+
+        places.went_home("b", later, 0.0);
+        assert_eq!(
+            (places.current(), places.goes_home_at()),
+            ("b", Some(later + Duration::from_secs(60)))
+        );
+        places.went_home("a", later, 0.0);
+
+        assert_eq!((places.current(), places.goes_home_at()), ("a", None));
+        // Where it ends there, the others are dialled as ever.
+        places.ended(BROKE, later, 0.0);
+        assert_eq!(places.next(later), dial("b"));
     }
 }

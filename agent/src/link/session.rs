@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use fleet::wire::agent_client::AgentClient;
 use fleet::wire::directive::Directive as Kind;
 use fleet::wire::{
     ClaimedDigests, Directive, Locked, NewJournal, PolicySnapshot, SessionOpened, SessionRequest,
@@ -17,12 +16,14 @@ use fleet::{Capability, event::ChainVersion};
 use member::ConnectError;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
-use tonic::Status;
+use tonic::transport::Channel;
+use tonic::{Response, Status, Streaming};
 
 use super::events::{Quiet, Spool};
 use super::heard::{claimed, contract_of, journal_known, says};
 use super::kept_log::Said;
 use super::memory::{Memory, MemoryFile};
+use super::opening::{DIAL_TIMEOUT, OPEN_TIMEOUT, Unopened, homeward, log, open};
 use super::packed::{InDoubt, Sent};
 use super::places::{Ended, Next};
 use super::report::wire_digest;
@@ -32,15 +33,11 @@ use crate::link_state::{LinkState, MEMBERSHIP_ENDED};
 use crate::orders::{Order, OrderSender};
 use crate::policies::{self, PolicyVersion, Verdict};
 
-/// Name look-up, TCP, TLS and, when needed, the renewal before them.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(20);
-/// The beginning of the stream.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// For how long events that are on their way are waited for, before another session is opened beside the open one.
+const QUIET_TIMEOUT: Duration = Duration::from_secs(5);
 /// After a session that lived this long waiting begins anew; after one that was shorter, and in which the
 /// controller said something, not far from it.
 const LIVED: Duration = Duration::from_secs(10);
-/// The largest policy of one host that is accepted.
-const DIRECTIVE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Digests in one order.
 const CLAIMED_MAX: usize = 4096;
 
@@ -83,6 +80,8 @@ struct Known {
     heard: bool,
     /// The checkpoint of the fleet's log that was presented, until that was answered.
     presented: Option<String>,
+    /// When the session that is open was begun.
+    began: Instant,
 }
 
 /// Why a session is over.
@@ -114,6 +113,7 @@ impl Session {
             in_doubt: false,
             heard: false,
             presented: None,
+            began: Instant::now(),
         };
         loop {
             let address = match self.controller.addresses.next() {
@@ -123,7 +123,7 @@ impl Session {
                     continue;
                 }
             };
-            let began = Instant::now();
+            known.began = Instant::now();
             let ending = self.once(address, &mut known).await;
             let is_anew = matches!(ending, SessionEnd::Anew);
             let in_order = matches!(ending, SessionEnd::Anew | SessionEnd::Closed);
@@ -142,7 +142,7 @@ impl Session {
                 }
             }
             self.connection.send_replace(Connection::Down);
-            let was_long = is_anew || began.elapsed() >= LIVED;
+            let was_long = is_anew || known.began.elapsed() >= LIVED;
             let ended = match (std::mem::take(&mut known.heard), in_order) {
                 (true, true) => Ended::Orderly { was_long },
                 (true, false) => Ended::Broke { was_long },
@@ -188,20 +188,12 @@ impl Session {
     async fn talk(&self, address: String, known: &mut Known) -> Result<SessionEnd, ConnectError> {
         let mut switches = self.controller.keys.switches();
         let dialled_after = *switches.borrow_and_update();
-        let channel = tokio::time::timeout(DIAL_TIMEOUT, (self.controller.dial)(address))
-            .await
-            .unwrap_or_else(|_| Err(self.no_answer(DIAL_TIMEOUT)))?;
-        let mut client =
-            AgentClient::new(channel.clone()).max_decoding_message_size(DIRECTIVE_BYTES_MAX);
-        let request = self.request(known).await;
-        known.in_doubt = false;
-        known.presented = Some(request.audit_checkpoint.clone());
-        let response = tokio::time::timeout(OPEN_TIMEOUT, client.session(request))
-            .await
-            .map_err(|_| self.no_answer(OPEN_TIMEOUT))?;
-        let response = match response {
+        let channel = self.dial(address).await?;
+        let request = self.asked(known).await;
+        let response = match open(channel.clone(), request).await {
             Ok(response) => response,
-            Err(status) => {
+            Err(Unopened::NoAnswer) => return Err(self.no_answer(OPEN_TIMEOUT)),
+            Err(Unopened::Refused(status)) => {
                 if says(&status, fleet::MEMBERSHIP_ENDED) && !self.controller.renews().await {
                     let order = Order::Lock(MEMBERSHIP_ENDED.to_owned());
                     if deliver(&self.orders, order).await == Err(GateStopped) {
@@ -216,26 +208,25 @@ impl Session {
                 return Err(self.failed(status));
             }
         };
-        let contract = contract_of(response.metadata());
-        let mut stream = response.into_inner();
-        tracing::info!(contract = contract.version, "connected to the controller");
-        if contract.can(Capability::EventRecords) {
-            let order = Order::UseChainVersion(ChainVersion::V2);
-            if deliver(&self.orders, order).await == Err(GateStopped) {
-                return Ok(SessionEnd::Stopped);
-            }
-        }
-        let peer = Peer { channel, contract };
-        self.connection.send_replace(Connection::Up(peer));
-        self.state.connected(clock::now());
-        self.controller.keys.speaks(dialled_after);
-
-        known.locked = false;
-        known.anew = false;
+        self.controller.addresses.opened();
+        let Some(mut stream) = self.opens((channel, response), dialled_after, known).await else {
+            return Ok(SessionEnd::Stopped);
+        };
+        let mut home = homeward(self.controller.clone());
         loop {
             let directive = tokio::select! {
                 said = stream.message() => said.map_err(|status| self.failed(status))?,
                 _ = switches.changed() => return Ok(SessionEnd::Anew),
+                reached = &mut home => {
+                    home = homeward(self.controller.clone());
+                    let Some(reached) = reached else { continue };
+                    match self.go_home(reached, dialled_after, known).await {
+                        Some(Ok(there)) => stream = there,
+                        Some(Err(GateStopped)) => return Ok(SessionEnd::Stopped),
+                        None => {}
+                    }
+                    continue;
+                }
             };
             let Some(directive) = directive else {
                 return Ok(SessionEnd::Closed);
@@ -248,6 +239,71 @@ impl Session {
                 return Ok(SessionEnd::Anew);
             }
         }
+    }
+
+    async fn dial(&self, address: String) -> Result<Channel, ConnectError> {
+        tokio::time::timeout(DIAL_TIMEOUT, (self.controller.dial)(address))
+            .await
+            .unwrap_or_else(|_| Err(self.no_answer(DIAL_TIMEOUT)))
+    }
+
+    /// The question that opens a session.
+    async fn asked(&self, known: &mut Known) -> SessionRequest {
+        let request = self.request(known).await;
+        known.in_doubt = false;
+        known.presented = Some(request.audit_checkpoint.clone());
+        request
+    }
+
+    /// A session is open there: everything else speaks to it from now on. `None` when the gate has stopped.
+    async fn opens(
+        &self,
+        (channel, response): (Channel, Response<Streaming<Directive>>),
+        dialled_after: u64,
+        known: &mut Known,
+    ) -> Option<Streaming<Directive>> {
+        let contract = contract_of(response.metadata());
+        tracing::info!(contract = contract.version, "connected to the controller");
+        if contract.can(Capability::EventRecords) {
+            let order = Order::UseChainVersion(ChainVersion::V2);
+            if deliver(&self.orders, order).await == Err(GateStopped) {
+                return None;
+            }
+        }
+        let peer = Peer { channel, contract };
+        self.connection.send_replace(Connection::Up(peer));
+        self.state.connected(clock::now());
+        self.controller.keys.speaks(dialled_after);
+        known.locked = false;
+        known.anew = false;
+        Some(response.into_inner())
+    }
+
+    /// Opens a session at an earlier controller, in the place of the one that is open, which ends when this is there.
+    /// `None` where it is not opened: the one that is open goes on.
+    async fn go_home(
+        &self,
+        (address, channel): (String, Channel),
+        dialled_after: u64,
+        known: &mut Known,
+    ) -> Option<Result<Streaming<Directive>, GateStopped>> {
+        // What is said of the journal's end must not be overtaken by what the open session takes meanwhile.
+        let quiet = tokio::time::timeout(QUIET_TIMEOUT, self.quiet.lock()).await;
+        let opened = match quiet {
+            Ok(_quiet) => open(channel.clone(), self.asked(known).await).await.ok(),
+            Err(_) => None,
+        };
+        let Some(response) = opened else {
+            tracing::debug!(address, "an earlier controller opens no session yet");
+            self.controller.addresses.stays();
+            return None;
+        };
+        self.controller.addresses.went_home(&address);
+        tracing::info!(address, "back at an earlier controller");
+        known.began = Instant::now();
+        known.heard = false;
+        let there = self.opens((channel, response), dialled_after, known).await;
+        Some(there.ok_or(GateStopped))
     }
 
     /// Says what is in force here, so that it is not sent again without need, and what this host has
@@ -538,19 +594,5 @@ impl Session {
             address: self.controller.addresses.current(),
             cause: format!("no answer within {} s", within.as_secs()).into(),
         }
-    }
-}
-
-/// An unreachable controller is the network's matter and soon over; a refusal needs a person.
-fn log(error: &ConnectError) {
-    let words = program::one_line(error);
-    match error {
-        ConnectError::Unreachable { .. } => tracing::warn!("no session: {words}"),
-        ConnectError::NotTheController { .. }
-        | ConnectError::Clock { .. }
-        | ConnectError::Refused { .. }
-        | ConnectError::Answer(_)
-        | ConnectError::Files(_)
-        | ConnectError::Keys(_) => tracing::error!("no session: {words}"),
     }
 }

@@ -177,8 +177,20 @@ fn controller(address: SocketAddr) -> Controller {
     controllers(&[address], LinkState::default())
 }
 
+/// Long enough that no test meets it by chance.
+const RETURN: Duration = Duration::from_mins(10);
+
 /// How the first of those that answers is reached.
 fn controllers(addresses: &[SocketAddr], state: LinkState) -> Controller {
+    controllers_left_after(RETURN, addresses, state)
+}
+
+/// The same by a host that goes back to earlier ones after this.
+fn controllers_left_after(
+    wait: Duration,
+    addresses: &[SocketAddr],
+    state: LinkState,
+) -> Controller {
     let dial: Dial = Arc::new(move |address| {
         Box::pin(async move {
             Endpoint::from_shared(format!("http://{address}"))
@@ -194,7 +206,7 @@ fn controllers(addresses: &[SocketAddr], state: LinkState) -> Controller {
     let known = addresses.iter().map(SocketAddr::to_string).collect();
     Controller {
         dial,
-        addresses: Addresses::new(&[], known, state),
+        addresses: Addresses::new((&[], known), Home::new(wait), state),
         keys: OwnKeys::new(None, Vec::new()),
     }
 }

@@ -35,6 +35,7 @@ impl Joined {
         Ok(Self(LinkConfig {
             member: Membership::load(&config.state_dir)?,
             controllers: controllers.to_vec(),
+            return_after: config.return_after,
         }))
     }
 

@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 use harness::postern::{Agent, CONTROLLER_PORT, Controller, Member, binary};
 use harness::{Lab, Node, Postgres, Result, in_lab, shell, wait};
 use serde_json::Value;
-use suite::{POLICY, same};
+use suite::{POLICY, SHARED, same, shared_knock};
 
 /// Beside the one of its node, 192.0.2.1.
 const SECOND: &str = "192.0.2.2";
@@ -304,6 +304,77 @@ fn is_listed(operator: &Member, expected: &[(&str, &str, u64)]) -> Result<()> {
         Ok(rows == expected)
     })?;
     Ok(())
+}
+
+/// The claims, grants and refusals that the log has, and what hosts have said of themselves.
+fn counted(operator: &Member, kind: &str) -> Result<usize> {
+    Ok(operator.audit(&["--kind", kind])?.len())
+}
+
+#[test]
+fn a_host_goes_back_to_its_first_controller_when_that_is_there_again_and_loses_and_doubles_nothing()
+{
+    in_lab(|lab| {
+        let server = Postgres::start()?;
+        let (mut first, mut second, operator) = two(lab, &server)?;
+        let both = tell_of_both([&mut first, &mut second])?;
+        let web = lab.node("web-1", 11)?;
+        let token = operator.token("host", "web-1", &["role=web"])?;
+        Agent::join(&web, &token)?.ok()?;
+        // By hand, the first is the second controller's.
+        let order = [&both[1], &both[0]];
+        let toml = format!("controller = {order:?}\ncontroller_return_secs = 2\n");
+        let toml = web.write("agent.toml", &toml)?.display().to_string();
+        let host = Agent::of_member(&web, &["--config", &toml])?;
+        let is_at = |at: &String| Ok(connected(&host)?.as_ref() == Some(at));
+        operator
+            .apply(&[POLICY, SHARED].concat(), "the first")?
+            .ok()?;
+        operator.hosts_in_sync(1)?;
+        wait::until("a session at the first of its order", SOON, || {
+            is_at(&both[1])
+        })?;
+        second.kill()?;
+        wait::until("a session at the other", SOON, || is_at(&both[0]))?;
+        let status = host.status()?;
+        ensure!(status.contains("goes back to"), "{status}");
+        let before = host.log().matches("policy applied").count();
+
+        second.start_again()?;
+        // Somebody knocks all the while.
+        let stranger = lab.node("stranger", 66)?;
+        let mut knocks = 0;
+        wait::until("a session at its first again", wait::SOON, || {
+            shared_knock(&stranger, &host, &["-a", "203.0.113.9"])?;
+            knocks += 1;
+            is_at(&both[1])
+        })?;
+        shared_knock(&stranger, &host, &["-a", "203.0.113.9"])?;
+        knocks += 1;
+
+        wait::until("every knock in the log", wait::SOON, || {
+            Ok(counted(&operator, "grant-opened")? >= knocks)
+        })?;
+        same("grants", &counted(&operator, "grant-opened")?, &knocks)?;
+        for kind in [
+            "host-set-back",
+            "host-cloned",
+            "audit-gap",
+            "audit-conflict",
+        ] {
+            same(kind, &counted(&operator, kind)?, &0)?;
+        }
+        same(
+            "policies put in force",
+            &host.log().matches("policy applied").count(),
+            &before,
+        )?;
+        ensure!(host.log().contains("back at an earlier controller"));
+        operator.hosts_in_sync(1)?;
+        operator.run(&["audit", "verify"])?.ok()?;
+        // It stays there.
+        same("still there", &connected(&host)?.as_ref(), &Some(&both[1]))
+    });
 }
 
 #[test]

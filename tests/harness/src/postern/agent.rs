@@ -95,6 +95,15 @@ impl Agent {
     /// As [`Agent::joined`].
     pub fn joined_with(node: &Node, token: &str, more: &[&str]) -> Result<Self> {
         Self::join(node, token)?.ok()?;
+        Self::of_member(node, more)
+    }
+
+    /// Starts the agent of a node that has joined, with these arguments, and waits until it is up.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up.
+    pub fn of_member(node: &Node, more: &[&str]) -> Result<Self> {
         let state = state_dir(node);
         let mut arguments = words(&["--interface", "eth0", "--state"], &state);
         arguments.extend(more.iter().map(|&word| word.to_owned()));
@@ -183,6 +192,17 @@ impl Agent {
         meanwhile()?;
         self.process.wait_for_nth(ADOPTED, before + 1, wait::SOON)?;
         Ok(())
+    }
+
+    /// What `postern-agent status` says.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer.
+    pub fn status(&self) -> Result<String> {
+        let mut command = self.node.command(binary("postern-agent")?);
+        command.arg("status").arg("--state").arg(&self.state);
+        Ok(run(&mut command)?.ok()?.stdout)
     }
 
     /// Sends a signal.
