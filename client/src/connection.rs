@@ -114,6 +114,14 @@ impl Connection {
         if let Some(Ok(look)) = look {
             return in_doubt(&self.address, look.to_owned(), status);
         }
+        if database(&status) == Some(fleet::DATABASE_AWAY) {
+            let away = format!(
+                "the controller at {} cannot reach its database now; nothing was changed",
+                self.address
+            );
+            return CommandError::unreachable(away)
+                .with_hint("try again in a moment; knocks go on meanwhile, each host by the policy that it has");
+        }
         let said = status.metadata().get(fleet::MEMBERSHIP);
         if said.is_some_and(|said| said == fleet::AUTHORITY_UNKNOWN) {
             self.membership.forget_certificate();
@@ -183,8 +191,13 @@ fn unknown_question(status: &Status, role: Role) -> Option<CommandError> {
 
 /// Of a change that nobody knows whether it was made.
 fn in_doubt(address: &str, look: String, status: Status) -> CommandError {
+    let what_came = if database(&status).is_some() {
+        "its database went away meanwhile"
+    } else {
+        "no answer came"
+    };
     let error = CommandError::unreachable(format!(
-        "this was sent to the controller at {address}, and no answer came: it may be done"
+        "this was sent to the controller at {address}, and {what_came}: it may be done"
     ));
     let said = ConnectError::from_status(address, status);
     let error = if let ConnectError::Unreachable { cause, .. } = said {
@@ -196,8 +209,11 @@ fn in_doubt(address: &str, look: String, status: Status) -> CommandError {
 }
 
 /// Whether a call that ended so may have been carried out: where the way broke, or too much time went by, and not
-/// where the controller answered, or was not reached at all.
+/// where the controller answered (unless that it does not know itself), or was not reached at all.
 fn may_be_done(status: &Status) -> bool {
+    if database(status) == Some(fleet::DATABASE_IN_DOUBT) {
+        return true;
+    }
     let mut next = status.source();
     let is_of_the_way = next.is_some();
     while let Some(cause) = next {
@@ -221,6 +237,11 @@ fn may_be_done(status: &Status) -> bool {
         )
 }
 
+/// What a refusal says of the controller's database.
+fn database(status: &Status) -> Option<&str> {
+    status.metadata().get(fleet::DATABASE)?.to_str().ok()
+}
+
 /// A question with a limit on the wait.
 pub(crate) fn ask<T>(question: T) -> Request<T> {
     let mut request = Request::new(question);
@@ -241,7 +262,14 @@ mod tests {
             let cause: Box<dyn std::error::Error + Send + Sync> = io::Error::from(kind).into();
             Status::from_error(cause)
         };
+        let of_the_database = |what: &'static str| {
+            let mut status = Status::resource_exhausted("the database went away");
+            let what = MetadataValue::from_static(what);
+            status.metadata_mut().insert(fleet::DATABASE, what);
+            status
+        };
         for doubtful in [
+            of_the_database(fleet::DATABASE_IN_DOUBT),
             broke(ErrorKind::BrokenPipe),
             broke(ErrorKind::ConnectionReset),
             Status::deadline_exceeded("30 s"),
@@ -250,6 +278,7 @@ mod tests {
             assert!(may_be_done(&doubtful), "{doubtful:?}");
         }
         for plain in [
+            of_the_database(fleet::DATABASE_AWAY),
             broke(ErrorKind::ConnectionRefused),
             Status::unavailable("the controller is stopping"),
             Status::permission_denied("no"),

@@ -19,6 +19,10 @@ use crate::start::error::StartError;
 use crate::store::copying::CopyError;
 use crate::store::error::{StoreError, Trouble};
 
+/// What helps where the database's server does not answer.
+pub(crate) const REACH_IT: &str = "start that server, let it take in this controller (pg_hba.conf), or correct [database] in \
+                                   controller.toml";
+
 impl Failure for StartError {
     fn exit(&self) -> Exit {
         match self {
@@ -365,11 +369,7 @@ fn database_hint(error: &StoreError, database: Option<&Path>) -> Option<Cow<'sta
         );
     }
     if let StoreError::Unreachable { .. } = error {
-        return Some(
-            "start that server, let it take in this controller (pg_hba.conf), or correct [database] in \
-             controller.toml"
-                .into(),
-        );
+        return Some(REACH_IT.into());
     }
     if let StoreError::Postgres(_) = error {
         return Some("correct [database] in controller.toml".into());

@@ -3,6 +3,7 @@
 //! | name | is |
 //! |---|---|
 //! | `postern_build_info{version}` | 1 |
+//! | `postern_database_up` | 1; 0 while the database takes no writes or does not answer: what it alone knows is missing then |
 //! | `postern_members{role}` | members, locked ones too |
 //! | `postern_hosts{state}` | `in_sync`, `pending`, `rejected`, `drifted`, `offline` or `locked`: each host is in one |
 //! | `postern_controllers{state}` | `serving` or `silent`: those over one database; one that is silent for a minute is not counted |
@@ -27,6 +28,7 @@ pub(crate) mod counters;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -34,6 +36,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 use self::counters::{Label, label};
 use crate::app::controllers::{self, ControllerView};
@@ -43,6 +46,9 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::server::ServerError;
 use crate::timestamp::Timestamp;
+
+/// How long the database may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 type Number = Gauge<f64, AtomicU64>;
 
@@ -62,13 +68,7 @@ pub(crate) async fn spawn(context: &Arc<Context>) -> Result<(), ServerError> {
     let source = move || {
         // On a thread for what takes its time.
         let registry = runtime.block_on(registry(&asked, clock::now()));
-        match registry {
-            Ok(registry) => program::metrics::text(&registry),
-            Err(error) => {
-                tracing::warn!(error = %program::one_line(&error), "there are no metrics");
-                None
-            }
-        }
+        program::metrics::text(&registry)
     };
     let stopping = context.stopping.clone();
     context.tasks.spawn(async move {
@@ -77,10 +77,17 @@ pub(crate) async fn spawn(context: &Arc<Context>) -> Result<(), ServerError> {
     Ok(())
 }
 
-/// Everything, as it is now.
-pub(crate) async fn registry(context: &Context, now: Timestamp) -> Result<Registry, Error> {
+/// Everything, as it is now; while the database does not answer, what is known without it.
+pub(crate) async fn registry(context: &Context, now: Timestamp) -> Registry {
+    let stored = match timeout(PATIENCE, Stored::read(context, now)).await {
+        Ok(Ok(stored)) => Some(stored),
+        Ok(Err(error)) => {
+            tracing::debug!(error = %program::one_line(&error), "the database is not measured");
+            None
+        }
+        Err(_) => None,
+    };
     let metrics = &context.metrics;
-    let newest_id = metrics.count_events(&context.store).await?;
     let mut registry = Registry::with_prefix("postern");
     let build = gauges(&mut registry, "build_info", "The version that runs");
     set(&build, "version", env!("CARGO_PKG_VERSION"), 1.0);
@@ -100,25 +107,23 @@ pub(crate) async fn registry(context: &Context, now: Timestamp) -> Result<Regist
         "Pushes that were made to wait by a quota",
         metrics.held_back.clone(),
     );
-    let records = Number::default();
-    records.set(float(newest_id));
-    registry.register("log_records", "Records of the fleet's log", records);
-    for (name, help, number) in [
+    let is_up = stored.is_some() && context.store.fault().is_none();
+    number(
+        &mut registry,
+        (
+            "database_up",
+            "Whether the database takes writes and answers",
+        ),
+        u64::from(is_up),
+    );
+    number(
+        &mut registry,
         (
             "log_signed_records",
             "Records that are covered by a signed checkpoint",
-            context.checkpoints.size(),
         ),
-        (
-            "log_conflicts",
-            "How often the log was not what somebody was shown of it",
-            context.store.conflicts().await?.0,
-        ),
-    ] {
-        let gauge = Number::default();
-        gauge.set(float(number));
-        registry.register(name, help, gauge);
-    }
+        context.checkpoints.size(),
+    );
     let generation = gauges(
         &mut registry,
         "policy_generation",
@@ -130,25 +135,19 @@ pub(crate) async fn registry(context: &Context, now: Timestamp) -> Result<Regist
         "target",
         float(context.rollout.in_force().generation),
     );
-
     let members = gauges(&mut registry, "members", "Members, locked ones too");
     for role in fleet::Role::ALL {
         set(&members, "role", role.as_str(), 0.0);
     }
-    for member in context.store.members().await? {
+    for member in context.roster.all() {
         members
             .get_or_create(&label("role", member.role.as_str()))
             .inc();
     }
-    let per_host = context.settings.metrics.is_some_and(|it| it.per_host);
-    hosts_of(
-        &mut registry,
-        &hosts::all(context, now).await?,
-        per_host,
-        now,
-    );
+    if let Some(stored) = &stored {
+        stored.register(&mut registry, context, now);
+    }
     controllers_of(&mut registry, &controllers::all(context));
-    sinks_of(&mut registry, context, newest_id, now);
     let expiry = gauges(
         &mut registry,
         "certificate_expiry_seconds",
@@ -157,7 +156,56 @@ pub(crate) async fn registry(context: &Context, now: Timestamp) -> Result<Regist
     for (of, end_secs) in &*metrics.expiries.lock() {
         set(&expiry, "of", of, float(*end_secs) - float(now.secs()));
     }
-    Ok(registry)
+    registry
+}
+
+/// What only the database knows.
+struct Stored {
+    newest_id: u64,
+    conflicts: u64,
+    hosts: Vec<HostView>,
+}
+
+// === impl Stored ===
+
+impl Stored {
+    async fn read(context: &Context, now: Timestamp) -> Result<Self, Error> {
+        Ok(Self {
+            newest_id: context.metrics.count_events(&context.store).await?,
+            conflicts: context.store.conflicts().await?.0,
+            hosts: hosts::all(context, now).await?,
+        })
+    }
+
+    fn register(&self, registry: &mut Registry, context: &Context, now: Timestamp) {
+        let Self {
+            newest_id,
+            conflicts,
+            hosts,
+        } = self;
+        number(
+            registry,
+            ("log_records", "Records of the fleet's log"),
+            *newest_id,
+        );
+        number(
+            registry,
+            (
+                "log_conflicts",
+                "How often the log was not what somebody was shown of it",
+            ),
+            *conflicts,
+        );
+        let per_host = context.settings.metrics.is_some_and(|it| it.per_host);
+        hosts_of(registry, hosts, per_host, now);
+        sinks_of(registry, context, *newest_id, now);
+    }
+}
+
+fn number(registry: &mut Registry, (name, help): (&str, &str), value: u64) {
+    let gauge = Number::default();
+    gauge.set(float(value));
+    registry.register(name, help, gauge);
 }
 
 fn hosts_of(registry: &mut Registry, views: &[HostView], per_host: bool, now: Timestamp) {

@@ -20,10 +20,13 @@ use crate::clock;
 use crate::context::Context;
 use crate::data_dir::DataDir;
 use crate::error::Error;
+use crate::store::model::Member;
 use crate::timestamp::Timestamp;
 
 /// How long who asks may take to read.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// And the database, to be asked.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What a controller does now. The names are part of the interface.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -36,6 +39,9 @@ pub struct Status {
     pub address: String,
     /// Of the database and what is written beside it, bytes; 0 where its server does not say.
     pub database_bytes: u64,
+    /// Why the database takes no writes, or does not answer; empty when it does. What only it knows is 0 then:
+    /// `hosts_in_sync`, `records`, `log_conflicts`.
+    pub database_error: String,
     /// When the last backup was made, RFC 3339; empty when none was, or none that is known here.
     pub last_backup_at: String,
     /// The version that serves.
@@ -149,25 +155,93 @@ pub(crate) fn spawn(context: &Arc<Context>, serving: Serving) -> io::Result<()> 
 /// One after the other: who is slow is left.
 async fn answer(context: &Context, serving: &Serving, mut stream: UnixStream) {
     let written = async {
-        let status = of(context, serving, clock::now()).await?;
+        let status = of(context, serving, clock::now()).await;
         let text = serde_json::to_vec(&status).unwrap_or_default();
         // Whoever has gone needs no answer.
         let _ = stream.write_all(&text).await;
-        Ok::<_, Error>(())
     };
-    match timeout(PATIENCE, written).await {
-        Ok(Ok(())) | Err(_) => {}
-        Ok(Err(error)) => {
-            tracing::warn!(error = %program::one_line(&error), "the status is not known");
-        }
+    let _ = timeout(PATIENCE, written).await;
+}
+
+async fn of(context: &Context, serving: &Serving, now: Timestamp) -> Status {
+    // What the database does not say in time, it does not say.
+    let stored = timeout(DATABASE_PATIENCE, Stored::read(context, now)).await;
+    let (stored, error) = match stored {
+        Ok(Ok(stored)) => (stored, None),
+        Ok(Err(error)) => (
+            Stored::default(),
+            Some(program::one_line(&error).to_string()),
+        ),
+        Err(_) => (Stored::default(), Some("it does not answer".to_owned())),
+    };
+    let members = context.roster.all();
+    let hosts = || members.iter().filter(|member| member.role == Role::Host);
+    let is_connected =
+        |host: &&Arc<Member>| host.lock.is_none() && context.sessions.is_connected_anywhere(host);
+    let users = members.iter().filter(|member| member.role == Role::User);
+    let set_back = context.fleet.borrow().set_back.clone();
+    let Serving { dir, listens_at } = serving;
+    Status {
+        is_serving: true,
+        fleet: context.settings.fleet.clone(),
+        address: context.settings.address.clone(),
+        database_bytes: stored.bytes.unwrap_or_else(|| dir.database_bytes()),
+        database_error: context.store.fault().or(error).unwrap_or_default(),
+        last_backup_at: dir.last_backup(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: process::id(),
+        listens_at: listens_at.clone(),
+        serving_secs: now.secs().saturating_sub(context.since.secs()),
+        generation: context.rollout.in_force().generation,
+        set_back: set_back.unwrap_or_default(),
+        hosts: hosts().count() as u64,
+        hosts_connected: hosts().filter(is_connected).count() as u64,
+        hosts_in_sync: stored.hosts_in_sync,
+        hosts_locked: hosts().filter(|host| host.lock.is_some()).count() as u64,
+        users: users.count() as u64,
+        records: stored.records,
+        signed_records: context.checkpoints.size(),
+        log_conflicts: stored.log_conflicts,
+        log_conflict_at: stored.log_conflict_at,
+        sinks: sinks(context, now),
+        controllers: controllers(context),
     }
 }
 
-async fn of(context: &Context, serving: &Serving, now: Timestamp) -> Result<Status, Error> {
-    let hosts = hosts::all(context, now).await?;
-    let count = |is: fn(&hosts::HostView) -> bool| hosts.iter().filter(|host| is(host)).count();
-    let users = context.roster.all();
-    let users = users.iter().filter(|member| member.role == Role::User);
+/// What only the database knows.
+#[derive(Debug, Default)]
+struct Stored {
+    /// As its server says; `None` of a file, and when nobody has said.
+    bytes: Option<u64>,
+    hosts_in_sync: u64,
+    records: u64,
+    log_conflicts: u64,
+    log_conflict_at: String,
+}
+
+// === impl Stored ===
+
+impl Stored {
+    async fn read(context: &Context, now: Timestamp) -> Result<Self, Error> {
+        let hosts = hosts::all(context, now).await?;
+        let in_sync = hosts
+            .iter()
+            .filter(|host| host.in_sync && host.member.lock.is_none());
+        let (log_conflicts, at_ms) = context.store.conflicts().await?;
+        Ok(Self {
+            bytes: context.store.bytes_at_server().await?,
+            hosts_in_sync: in_sync.count() as u64,
+            records: context.store.newest_record().await?,
+            log_conflicts,
+            log_conflict_at: match at_ms {
+                0 => String::new(),
+                at_ms => Timestamp::from_ms(at_ms).to_string(),
+            },
+        })
+    }
+}
+
+fn sinks(context: &Context, now: Timestamp) -> Vec<SinkStatus> {
     let sinks = context.sinks.states().map(|sink| {
         let standing = sink.standing();
         SinkStatus {
@@ -177,14 +251,10 @@ async fn of(context: &Context, serving: &Serving, now: Timestamp) -> Result<Stat
             error: standing.error,
         }
     });
-    let bytes_at_server = context.store.bytes_at_server().await?;
-    let (log_conflicts, at_ms) = context.store.conflicts().await?;
-    let log_conflict_at = match at_ms {
-        0 => String::new(),
-        at_ms => Timestamp::from_ms(at_ms).to_string(),
-    };
-    let set_back = context.fleet.borrow().set_back.clone();
-    let Serving { dir, listens_at } = serving;
+    sinks.collect()
+}
+
+fn controllers(context: &Context) -> Vec<ControllerStatus> {
     let controllers = controllers::all(context).into_iter();
     let controllers = controllers.map(|one| ControllerStatus {
         address: one.facts.address,
@@ -193,28 +263,5 @@ async fn of(context: &Context, serving: &Serving, now: Timestamp) -> Result<Stat
         hosts: one.hosts,
         is_serving: one.is_serving,
     });
-    Ok(Status {
-        is_serving: true,
-        fleet: context.settings.fleet.clone(),
-        address: context.settings.address.clone(),
-        database_bytes: bytes_at_server.unwrap_or_else(|| dir.database_bytes()),
-        last_backup_at: dir.last_backup(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        pid: process::id(),
-        listens_at: listens_at.clone(),
-        serving_secs: now.secs().saturating_sub(context.since.secs()),
-        generation: context.rollout.in_force().generation,
-        set_back: set_back.unwrap_or_default(),
-        hosts: hosts.len() as u64,
-        hosts_connected: count(|host| host.connected) as u64,
-        hosts_in_sync: count(|host| host.in_sync && host.member.lock.is_none()) as u64,
-        hosts_locked: count(|host| host.member.lock.is_some()) as u64,
-        users: users.count() as u64,
-        records: context.store.newest_record().await?,
-        signed_records: context.checkpoints.size(),
-        log_conflicts,
-        log_conflict_at,
-        sinks: sinks.collect(),
-        controllers: controllers.collect(),
-    })
+    controllers.collect()
 }

@@ -33,6 +33,7 @@ mod authorities;
 pub(crate) mod copying;
 mod engine;
 pub(crate) mod error;
+mod health;
 mod jobs;
 mod lanes;
 mod membership;

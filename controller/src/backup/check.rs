@@ -14,6 +14,7 @@ use crate::ca::{Authority, Credentials};
 use crate::clock;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::database::switched_text;
+use crate::failure::REACH_IT;
 use crate::random::random;
 use crate::settings::Settings;
 use crate::store::error::StoreError;
@@ -27,6 +28,7 @@ const SETTINGS: &str = "settings";
 const SERVER: &str = "server certificate";
 const DRAFTS: &str = "half-written files";
 const ROTATION: &str = "seal key rotation";
+const CONNECTION: &str = "connection";
 const SEARCHES: &str = "searches";
 const ROWS: &str = "rows";
 
@@ -57,6 +59,7 @@ impl Finding {
                 "put back the seal.key of this database, which is in every backup of it and at every other controller \
                  of the fleet (`postern-controller seal install`)"
             }
+            CONNECTION => REACH_IT,
             SEARCHES => "`postern-controller check --rebuild`",
             server::CLOCK => "set the clocks right",
             server::STRANGERS => "ask who made them, and drop them",
@@ -118,6 +121,9 @@ fn look_at(
         Ok(examined) => database(dir, &examined, &mut findings)?,
         Err(error @ StoreError::OtherSealKey { .. }) => {
             findings.push(wrong(SEAL_KEY, program::one_line(&error).to_string()));
+        }
+        Err(error @ (StoreError::Unreachable { .. } | StoreError::Postgres(_))) => {
+            findings.push(wrong(CONNECTION, program::one_line(&error).to_string()));
         }
         Err(error) => findings.push(wrong("database", program::one_line(&error).to_string())),
     }

@@ -160,7 +160,7 @@ fn a_backup_made_while_controllers_serve_is_restored_to_a_server_or_into_a_file_
         matches!(refused, BackupError::Copy(CopyError::NotEmpty(_))),
         "{refused:?}"
     );
-    assert_eq!(fs::read_dir(to("again")).unwrap().count(), 0);
+    assert!(!to("again").exists());
 
     lab.trial.sql("postgres", "CREATE DATABASE empty");
     let other = RestoreTo::Postgres(lab.trial.settings("empty"));
@@ -559,7 +559,7 @@ fn a_directory_whose_database_is_at_a_server_is_checked_whole_and_each_thing_tha
     fs::copy(other.join("seal.key"), data.join("seal.key")).unwrap();
     assert!(said(&data).0.contains(&"seal key"), "{:?}", said(&data));
     drop(lab.trial);
-    assert!(said(&other).0.contains(&"database"), "{:?}", said(&other));
+    assert!(said(&other).0.contains(&"connection"), "{:?}", said(&other));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::error::CommandError;
 /// Asks the controller that serves from the directory, over a socket there. Without one, what the
 /// directory says, and exit code 3. Whether all of it is sound: `postern-controller check`.
 ///
-/// JSON fields: is_serving, fleet, address, database_bytes, last_backup_at, version, pid, listens_at,
+/// JSON fields: is_serving, fleet, address, database_bytes, database_error (what only the database knows is 0 then), last_backup_at, version, pid, listens_at,
 /// serving_secs, generation, set_back, hosts, hosts_connected, hosts_in_sync, hosts_locked, users,
 /// records, signed_records, log_conflicts, log_conflict_at, sinks (name, type, lag_ms, error),
 /// controllers (address, version, since_ms, hosts, is_serving).
@@ -61,6 +61,7 @@ fn text(status: &Status) -> String {
         fleet,
         address,
         database_bytes,
+        database_error,
         last_backup_at,
         version,
         pid,
@@ -102,13 +103,19 @@ fn text(status: &Status) -> String {
         if !set_back.is_empty() {
             let _ = writeln!(lines, "          warning: hosts are sent none: {set_back}");
         }
+        let is_away = !database_error.is_empty() && *records == 0;
+        let in_sync = if is_away {
+            String::new()
+        } else {
+            format!(", {hosts_in_sync} in sync")
+        };
         let locked = match hosts_locked {
             0 => String::new(),
             locked => format!(", {locked} locked"),
         };
         let _ = writeln!(
             lines,
-            "hosts     {hosts_connected} of {hosts} connected, {hosts_in_sync} in sync{locked}"
+            "hosts     {hosts_connected} of {hosts} connected{in_sync}{locked}"
         );
         let _ = writeln!(lines, "users     {users}");
         for sink in sinks {
@@ -127,10 +134,20 @@ fn text(status: &Status) -> String {
                 sink.name, sink.r#type
             );
         }
-        let _ = writeln!(
-            lines,
-            "database  {size}, {records} records, {signed_records} signed"
-        );
+        if is_away {
+            let _ = writeln!(lines, "database  {signed_records} records signed");
+        } else {
+            let _ = writeln!(
+                lines,
+                "database  {size}, {records} records, {signed_records} signed"
+            );
+        }
+        if !database_error.is_empty() {
+            let _ = writeln!(
+                lines,
+                "          warning: nothing is granted, applied or joined by it: {database_error}"
+            );
+        }
         if *log_conflicts > 0 {
             let _ = writeln!(
                 lines,
@@ -241,6 +258,28 @@ users     20
 sink      siem (webhook) is 1m 1s behind: connection refused
 database  3.0 MiB, 12345 records, 12340 signed
           warning: 1 times the log was not what somebody was shown of it, last at 2026-11-25T00:00:00Z: postern audit list --kind audit-conflict
+backup    none is known here
+"
+        );
+        let away = Status {
+            database_error: "the database cannot be reached at db-1".to_owned(),
+            hosts_in_sync: 0,
+            records: 0,
+            log_conflicts: 0,
+            sinks: Vec::new(),
+            controllers: Vec::new(),
+            ..status.clone()
+        };
+        assert_eq!(
+            text(&away),
+            "\
+fleet     prod, members dial controller.example:7443
+serving   for 1h 1m 40s at [::]:7443, version 1.2.3, process 42
+policy    generation 7
+hosts     29 of 30 connected, 1 locked
+users     20
+database  12340 records signed
+          warning: nothing is granted, applied or joined by it: the database cannot be reached at db-1
 backup    none is known here
 "
         );

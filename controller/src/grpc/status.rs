@@ -4,6 +4,7 @@ use tonic::Status;
 use tonic::metadata::MetadataValue;
 
 use crate::error::{Error, Remedy};
+use crate::store::error::{NotCommitted, StoreError};
 
 /// Decides what a caller may learn: its own mistakes in full, ours only that there was one.
 impl From<Error> for Status {
@@ -22,6 +23,20 @@ impl From<Error> for Status {
             let mut status = Self::unauthenticated(message);
             let unknown = MetadataValue::from_static(fleet::AUTHORITY_UNKNOWN);
             status.metadata_mut().insert(fleet::MEMBERSHIP, unknown);
+            return status;
+        }
+        if let Some(what) = of_the_database(&error) {
+            // Where its server is, is the operator's of this machine to know: the log says it.
+            let mut status = Self::resource_exhausted(match what {
+                fleet::DATABASE_AWAY => {
+                    "the controller cannot reach its database now; nothing was changed"
+                }
+                _ => {
+                    "the controller's database went away during the change: nobody knows whether it was made"
+                }
+            });
+            let what = MetadataValue::from_static(what);
+            status.metadata_mut().insert(fleet::DATABASE, what);
             return status;
         }
         match error.remedy() {
@@ -43,6 +58,37 @@ impl From<Error> for Status {
     }
 }
 
+/// What [`fleet::DATABASE`] is to say, where the database is why something was not done.
+const fn of_the_database(error: &Error) -> Option<&'static str> {
+    let Error::Store(error) = error else {
+        return None;
+    };
+    match error {
+        StoreError::Unreachable { .. }
+        // One that comes back meanwhile has undone it.
+        | StoreError::NotCommitted(NotCommitted::Unreachable(_) | NotCommitted::RolledBack) => {
+            Some(fleet::DATABASE_AWAY)
+        }
+        StoreError::NotCommitted(NotCommitted::Unknown) => Some(fleet::DATABASE_IN_DOUBT),
+        StoreError::NotCommitted(NotCommitted::Refused(_) | NotCommitted::Disk(_))
+        | StoreError::Engine(_)
+        | StoreError::Disk { .. }
+        | StoreError::Newer { .. }
+        | StoreError::Copy { .. }
+        | StoreError::Postgres(_)
+        | StoreError::HalfCopied
+        | StoreError::OtherSealKey { .. }
+        | StoreError::InUse(_)
+        | StoreError::Closed
+        | StoreError::Panicked
+        | StoreError::Damaged { .. }
+        | StoreError::Altered { .. }
+        | StoreError::Unproven { .. }
+        | StoreError::Mark { .. }
+        | StoreError::Seal(_) => None,
+    }
+}
+
 /// Adds what time it is here to a refusal that is about time.
 pub(super) fn with_time(mut status: Status, now_secs: u64) -> Status {
     if let Ok(time) = now_secs.to_string().parse() {
@@ -59,7 +105,7 @@ mod tests {
     use super::*;
     use crate::error::TokenRefused;
     use crate::random::NoRandomness;
-    use crate::store::error::StoreError;
+    use crate::store::error::EngineError;
     use crate::store::seal::SealError;
 
     #[test]
@@ -107,6 +153,35 @@ mod tests {
             let status = Status::from(error);
             assert_eq!(status.code(), Code::Internal);
             assert!(status.message().starts_with("internal error"), "{status:?}");
+        }
+    }
+
+    #[test]
+    fn a_caller_learns_that_the_database_is_away_and_whether_the_change_may_be_made_and_not_where_it_is()
+     {
+        let engine = || EngineError::new(std::io::Error::other("/run/secret.sock"));
+        let unreachable = StoreError::Unreachable {
+            server: "db-1.internal".to_owned(),
+            source: engine(),
+        };
+        for (error, what) in [
+            (unreachable, fleet::DATABASE_AWAY),
+            (
+                NotCommitted::Unreachable(engine()).into(),
+                fleet::DATABASE_AWAY,
+            ),
+            (NotCommitted::RolledBack.into(), fleet::DATABASE_AWAY),
+            (NotCommitted::Unknown.into(), fleet::DATABASE_IN_DOUBT),
+        ] {
+            let status = Status::from(Error::Store(error));
+            assert_eq!(status.code(), Code::ResourceExhausted);
+            let said = status.metadata().get(fleet::DATABASE).unwrap();
+            assert_eq!(said, what);
+            let message = status.message();
+            assert!(
+                !message.contains("secret") && !message.contains("db-1"),
+                "{message}"
+            );
         }
     }
 }

@@ -57,6 +57,14 @@ impl Engine {
         }
     }
 
+    /// See `Store::fault`.
+    pub(super) fn fault(&self) -> Option<String> {
+        match self {
+            Self::Sqlite(engine) => engine.fault(),
+            Self::Postgres(engine) => engine.fault(),
+        }
+    }
+
     /// How long commits take, seconds.
     pub(super) fn commits(&self) -> Histogram {
         match self {

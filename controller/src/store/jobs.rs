@@ -21,6 +21,7 @@ pub(super) use self::batch::{Gathered, Last, gather};
 use self::sets::Joins;
 pub(super) use self::sets::{Lot, Sets, Together};
 use super::error::{EngineError, NotCommitted, StoreError};
+use super::health::Fault;
 use super::sql::{Connection, Error};
 
 /// Writes that wait for the writer at most; more callers wait in line before it.
@@ -36,6 +37,7 @@ pub(super) struct Writes {
     closing: Arc<AtomicBool>,
     /// How long commits take.
     commits: Histogram,
+    fault: Fault,
 }
 
 /// The writer's end.
@@ -43,6 +45,7 @@ pub(super) struct Queue {
     pub(super) jobs: mpsc::Receiver<Message>,
     pub(super) closing: Arc<AtomicBool>,
     pub(super) commits: Histogram,
+    pub(super) fault: Fault,
 }
 
 /// What a writer is told.
@@ -101,11 +104,13 @@ impl Writes {
         let (start, factor, length) = COMMIT_BUCKETS;
         let commits = Histogram::new(exponential_buckets(start, factor, length));
         let closing = Arc::<AtomicBool>::default();
+        let fault = Fault::default();
         let (jobs, waiting) = mpsc::channel(QUEUE_MAX);
         let mut queue = Queue {
             jobs: waiting,
             closing: Arc::clone(&closing),
             commits: commits.clone(),
+            fault: fault.clone(),
         };
         std::thread::Builder::new()
             .name("store-writer".to_owned())
@@ -119,6 +124,7 @@ impl Writes {
             jobs,
             closing,
             commits,
+            fault,
         })
     }
 
@@ -145,6 +151,11 @@ impl Writes {
         let sent = self.jobs.send(Message::Write(write)).await;
         sent.map_err(|_| self.gone())?;
         answer.await.map_err(|_| self.gone())?
+    }
+
+    /// Why writes fail now; `None` while they succeed.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.fault.get()
     }
 
     /// How long commits take, seconds.

@@ -158,6 +158,11 @@ impl Postgres {
         self.writes.join(what).await
     }
 
+    /// See `Store::fault`.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.writes.fault()
+    }
+
     /// How long commits take, seconds.
     pub(super) fn commits(&self) -> Histogram {
         self.writes.commits()

@@ -104,6 +104,11 @@ impl Store {
 
 /// How it does, for whoever measures.
 impl Store {
+    /// Why the database takes no writes now; `None` while it does. Tried every few seconds.
+    pub(crate) fn fault(&self) -> Option<String> {
+        self.engine.fault()
+    }
+
     /// How long commits take, seconds.
     pub(crate) fn commit_seconds(&self) -> Histogram {
         self.engine.commits()

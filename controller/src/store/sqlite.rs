@@ -43,7 +43,6 @@ mod entries;
 mod event_rows;
 pub(super) mod events;
 pub(super) mod half_copy;
-pub(super) mod health;
 pub(super) mod host_edits;
 pub(super) mod hosts;
 mod journals;
@@ -76,6 +75,7 @@ pub(super) mod tokens;
 pub(super) mod uses;
 mod version_1;
 pub(super) mod words;
+mod write_ahead;
 mod writer;
 
 use std::path::Path;
@@ -154,7 +154,8 @@ impl Sqlite {
             }
         }
         let writes = Writes::start(move |queue| {
-            writer::run(&connection, &mut queue.jobs, &queue.commits);
+            let health = super::health::Health::telling(&queue.fault);
+            writer::run(&connection, &mut queue.jobs, (&queue.commits, health));
         })?;
         Ok(Self {
             path: path.into(),
@@ -189,6 +190,11 @@ impl Sqlite {
             return Err(disk::named(damaged.into(), &self.path));
         }
         Ok(())
+    }
+
+    /// See `Store::fault`.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.writes.fault()
     }
 
     /// How long commits take, seconds.

@@ -13,6 +13,15 @@ use std::fmt;
 /// controller's clock, seconds since the Unix epoch, decimal.
 pub const CONTROLLER_TIME: &str = "postern-controller-time";
 
+/// Metadata of a refusal because of the controller's database: [`DATABASE_AWAY`], [`DATABASE_IN_DOUBT`].
+pub const DATABASE: &str = "postern-database";
+
+/// It cannot be reached now; nothing was changed.
+pub const DATABASE_AWAY: &str = "away";
+
+/// It went away while it was changed: nobody knows whether the change was made.
+pub const DATABASE_IN_DOUBT: &str = "in-doubt";
+
 /// Metadata of a refusal for what became of a membership: [`MEMBERSHIP_ENDED`], [`AUTHORITY_UNKNOWN`].
 pub const MEMBERSHIP: &str = "postern-membership";
 

@@ -20,7 +20,8 @@ mod role;
 mod token;
 
 pub use contract::{
-    AUTHORITY_UNKNOWN, CONTROLLER_TIME, Capability, Contract, MEMBERSHIP, MEMBERSHIP_ENDED,
+    AUTHORITY_UNKNOWN, CONTROLLER_TIME, Capability, Contract, DATABASE, DATABASE_AWAY,
+    DATABASE_IN_DOUBT, MEMBERSHIP, MEMBERSHIP_ENDED,
 };
 pub use controllers::{CONTROLLERS_MAX, controllers_of, is_controller_address};
 pub use event::{Event, EventKind, EventRecord, GrantId, Outcome, UserIdentity};

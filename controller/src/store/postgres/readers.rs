@@ -38,6 +38,7 @@ struct Reading {
 
 /// One of them.
 struct Reader {
+    server: Server,
     connection: Postgres,
     used: Cell<Instant>,
 }
@@ -67,7 +68,7 @@ impl Readers {
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let permit = self.control.permit(Piece::First).await?;
-        self.control.run(permit, |it| work(&it.connection)).await
+        self.control.run(permit, |it| it.read(work)).await
     }
 
     /// What a sink reads to send it on.
@@ -76,7 +77,7 @@ impl Readers {
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let permit = self.sending.permit(Piece::First).await?;
-        self.sending.run(permit, |it| work(&it.connection)).await
+        self.sending.run(permit, |it| it.read(work)).await
     }
 
     /// A question: it ends when it takes too long, and when the future is dropped because nobody waits
@@ -90,8 +91,7 @@ impl Readers {
         let unwanted = CancellationToken::new();
         let _ends = unwanted.clone().drop_guard();
         let answer = self.questions.run(permit, |it| {
-            let connection = &it.connection;
-            connection.unless(unwanted, || work(connection))
+            it.connection.unless(unwanted, || it.read(work))
         });
         answer.await
     }
@@ -104,6 +104,24 @@ impl Readers {
     }
 }
 
+// === impl Reader ===
+
+impl Reader {
+    /// A server that goes away meanwhile is one that cannot be reached.
+    fn read<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let done = work(&self.connection);
+        if let Err(StoreError::Engine(source)) = &done
+            && self.connection.is_broken()
+        {
+            return Err(self.server.lost(source.clone()));
+        }
+        done
+    }
+}
+
 // === impl Reading ===
 
 impl Source for Reading {
@@ -111,6 +129,7 @@ impl Source for Reading {
 
     fn open(&self) -> Result<Reader, StoreError> {
         Ok(Reader {
+            server: self.server.clone(),
             connection: self.server.to_read(self.statement_max)?,
             used: Cell::new(clock::instant()),
         })

@@ -225,9 +225,14 @@ impl Server {
     }
 
     pub(super) fn unreachable(&self, error: Error) -> StoreError {
+        self.lost(error.into())
+    }
+
+    /// The same where it was reached before.
+    pub(super) fn lost(&self, source: EngineError) -> StoreError {
         StoreError::Unreachable {
             server: self.name.to_string(),
-            source: error.into(),
+            source,
         }
     }
 }

@@ -23,10 +23,10 @@ use tokio::sync::mpsc;
 use super::server::Server;
 use crate::clock;
 use crate::store::error::{EngineError, NotCommitted, StoreError};
+use crate::store::health::Health;
 use crate::store::jobs::{Answer, Gathered, Last, Message, Queue, Savepoints, Waiting, gather};
 use crate::store::sql::postgres::{Beginning, Postgres, is_lost};
 use crate::store::sql::{self, Engine as _, OptionalExtension as _};
-use crate::store::sqlite::health::Health;
 use crate::store::sqlite::schema::SCHEMA;
 
 /// What all writers of one database take first, and keep until their transaction ends.
@@ -105,7 +105,7 @@ pub(super) fn run((server, connection): (Server, Postgres), queue: &mut Queue) {
         connection: Some(connection),
         name: hex::encode(name),
         number: 1,
-        health: Health::default(),
+        health: Health::telling(&queue.fault),
         commits: &queue.commits,
     };
     while let Some(Message::Write(first)) = queue.jobs.blocking_recv() {

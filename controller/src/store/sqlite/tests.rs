@@ -10,6 +10,7 @@ use super::writer;
 use super::{connection, members, meta, migrations, policies, rows, tokens};
 use crate::store::error::StoreError;
 use crate::store::fixture::{NOW_MS, event, invitation, new_member, new_policy};
+use crate::store::health::Health;
 use crate::store::jobs::{Job, Message, Together as _, Waiting};
 use crate::store::model::{
     AfterRestore, ApplyOutcome, Cursor, EnrollOutcome, EventFilter, Joining, NewToken,
@@ -77,7 +78,8 @@ fn write(connection: &Connection) -> [bool; 2] {
             .unwrap();
     }
     drop(sender);
-    writer::run(connection, &mut queue, &Histogram::new([]));
+    let measured = (&Histogram::new([]), Health::default());
+    writer::run(connection, &mut queue, measured);
     let (joined, applied) = (joined.try_recv().unwrap(), applied.try_recv().unwrap());
     for error in [joined.as_ref().err(), applied.as_ref().err()] {
         let is_full =

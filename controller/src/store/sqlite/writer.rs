@@ -12,9 +12,10 @@ use tokio::sync::mpsc;
 
 use super::connection;
 use super::disk::Files;
-use super::health::{Health, WriteAhead};
+use super::write_ahead::WriteAhead;
 use crate::clock;
 use crate::store::error::{EngineError, NotCommitted, Trouble};
+use crate::store::health::Health;
 use crate::store::jobs::{Message, Savepoints, Waiting, gather};
 use crate::store::sql;
 
@@ -22,13 +23,13 @@ use crate::store::sql;
 pub(super) fn run(
     connection: &Connection,
     queue: &mut mpsc::Receiver<Message>,
-    commits: &Histogram,
+    (commits, health): (&Histogram, Health),
 ) {
     let mut writer = Writer {
         connection,
         files: Files::of(connection),
         log: WriteAhead::default(),
-        health: Health::default(),
+        health,
         commits,
     };
     while let Some(Message::Write(first)) = queue.blocking_recv() {

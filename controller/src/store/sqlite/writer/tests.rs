@@ -25,7 +25,11 @@ fn serve(connection: &Connection, jobs: Vec<Job>) -> Vec<i64> {
             .unwrap();
     }
     drop(sender);
-    run(connection, &mut queue, &Histogram::new([]));
+    run(
+        connection,
+        &mut queue,
+        (&Histogram::new([]), Health::default()),
+    );
     let mut statement = connection.prepare("SELECT n FROM t ORDER BY n").unwrap();
     let numbers = statement.query_map([], |row| row.get(0)).unwrap();
     numbers.map(Result::unwrap).collect()
