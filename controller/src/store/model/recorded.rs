@@ -114,6 +114,12 @@ impl Recorded {
             if *role == Role::Operator && member.is_some_and(|it| it.role == Role::Owner) {
                 continue;
             }
+            // Whose row somebody else has written is named for that, whatever role it has now.
+            let of_name = || members.iter().filter(|it| it.name == *name);
+            let is_altered = |it: &Member| it.lock.as_ref().is_some_and(Lock::is_of_altered);
+            if member.is_none() && of_name().any(is_altered) {
+                continue;
+            }
             said.compare(&format!("{role} {name}"), member, &mut words);
         }
         for (id, said) in &self.tokens {

@@ -53,7 +53,7 @@ async fn fleet(dir: &Path) -> Store {
 }
 
 #[tokio::test]
-async fn every_edit_of_a_row_that_decides_is_found_and_named_and_nothing_else_is() {
+async fn every_edit_of_a_row_that_decides_is_found_and_named_once_and_nothing_else_is() {
     for (edit, table, row) in [
         (
             "UPDATE members SET locked_at_ms = NULL, lock_reason = '', locked_by = ''
@@ -127,10 +127,14 @@ async fn every_edit_of_a_row_that_decides_is_found_and_named_and_nothing_else_is
         fleet(dir.path()).await.close().await;
         assert_eq!(found(dir.path()), Default::default());
         assert!(fixture::edit(dir.path(), edit) > 0, "{edit}");
-        let altered = found(dir.path()).0;
+        let (altered, disagreements) = found(dir.path());
         let [(of, named)] = &*altered else {
             panic!("{edit}: {altered:?}");
         };
+        assert!(
+            disagreements.is_empty(),
+            "{edit}: said twice: {disagreements:?}"
+        );
         assert!(*of == table && named.contains(row), "{edit}: {of} {named}");
     }
 }
