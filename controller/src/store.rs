@@ -76,6 +76,7 @@ pub(crate) use self::sending::{
     SCHEMA, bytes_at_server, copy, examine, is_key_of, is_known, is_sealed_under, knows,
     rebuild_searches, reseal,
 };
+use self::sqlite::sessions::PassWanted;
 use self::sqlite::{alarms, claims, host_edits, hosts, members, meta, policies, rows, sessions};
 
 /// Handle to the store; clones share it.
@@ -252,10 +253,11 @@ impl Store {
 
     /// Gives a host another pass within its session.
     pub(crate) async fn renew_pass(&self, host: u64) -> Result<Vec<u8>, StoreError> {
-        let seal = Arc::clone(&self.seal);
-        self.engine
-            .write(move |connection| sessions::renew(connection, &seal, host))
-            .await
+        let wanted = PassWanted {
+            member: host,
+            seal: Arc::clone(&self.seal),
+        };
+        self.engine.join(wanted).await
     }
 
     /// What holds for the whole fleet now.

@@ -7,6 +7,7 @@ use super::{Answer, Savepoints, answer, in_savepoint};
 use crate::store::error::{NotCommitted, StoreError};
 use crate::store::model::{Acknowledged, Claim, Entry, Joining, NewToken};
 use crate::store::sql::Connection;
+use crate::store::sqlite::sessions::PassWanted;
 
 /// A write that can be done together with others of its kind.
 pub(in crate::store) trait Together: Sized + Send + 'static {
@@ -32,6 +33,7 @@ pub(in crate::store) struct Sets {
     pub(in crate::store) joining: Lot<Box<Joining>>,
     pub(in crate::store) log: Lot<Entry>,
     pub(in crate::store) acknowledged: Lot<Acknowledged>,
+    pub(in crate::store) passes: Lot<PassWanted>,
     weight: usize,
 }
 
@@ -51,6 +53,7 @@ pub(in crate::store) struct Outcomes {
     joining: Vec<<Box<Joining> as Together>::Outcome>,
     log: Vec<<Entry as Together>::Outcome>,
     acknowledged: Vec<<Acknowledged as Together>::Outcome>,
+    passes: Vec<<PassWanted as Together>::Outcome>,
 }
 
 /// One of a set, whatever it is.
@@ -94,6 +97,7 @@ impl Sets {
             self.joining.several.len(),
             self.log.several.len(),
             self.acknowledged.several.len(),
+            self.passes.several.len(),
         ];
         of_each.iter().sum()
     }
@@ -115,6 +119,7 @@ impl Sets {
                 joining: self.joining.all(connection)?,
                 log: self.log.all(connection)?,
                 acknowledged: self.acknowledged.all(connection)?,
+                passes: self.passes.all(connection)?,
             })
         })
     }
@@ -126,6 +131,7 @@ impl Sets {
         answers.extend(self.joining.answers(outcomes.joining));
         answers.extend(self.log.answers(outcomes.log));
         answers.extend(self.acknowledged.answers(outcomes.acknowledged));
+        answers.extend(self.passes.answers(outcomes.passes));
         answers
     }
 
@@ -136,6 +142,7 @@ impl Sets {
         answers.extend(self.joining.one_by_one(transaction));
         answers.extend(self.log.one_by_one(transaction));
         answers.extend(self.acknowledged.one_by_one(transaction));
+        answers.extend(self.passes.one_by_one(transaction));
         answers
     }
 }

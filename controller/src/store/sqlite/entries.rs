@@ -24,16 +24,25 @@ impl Together for Entry {
         let pushes: Vec<&Push> = several.iter().filter_map(Self::as_push).collect();
         let seen = pushes.iter().map(|push| (push.host, push.now_ms));
         hosts::all_seen(connection, seen.collect())?;
-        let names = host_edits::names_of(connection, pushes.iter().map(|push| push.host))?;
-        let name = |push: &Push| names.get(&push.host).unwrap_or(&push.name).clone();
         let mut log = Log::open(connection)?;
-        let journals = pushes.iter().map(|push| (name(push), push.epoch.as_str()));
-        let journals: BTreeSet<_> = journals.collect();
-        let journals: Vec<_> = journals
+        // Hosts are called what they were a moment ago, but for those that somebody has just named anew.
+        let called = pushes
+            .iter()
+            .map(|push| (push.name.as_str(), push.epoch.as_str()));
+        let called: BTreeSet<_> = called.collect();
+        let hosts = pushes.iter().map(|push| push.host);
+        let names = log.look_up(&Vec::from_iter(called), || {
+            host_edits::names_of(connection, hosts)
+        })?;
+        let name = |push: &Push| names.get(&push.host).unwrap_or(&push.name).clone();
+        let renamed = pushes.iter().filter(|push| name(push) != push.name);
+        let renamed = renamed.map(|push| (name(push), push.epoch.as_str()));
+        let renamed: BTreeSet<_> = renamed.collect();
+        let renamed: Vec<_> = renamed
             .iter()
             .map(|(host, epoch)| (host.as_str(), *epoch))
             .collect();
-        log.look_up(&journals)?;
+        log.look_up(&renamed, || Ok(()))?;
         let mut outcomes = Vec::with_capacity(several.len());
         for entry in several {
             outcomes.push(match entry {

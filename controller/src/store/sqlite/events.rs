@@ -90,12 +90,19 @@ impl<'c> Log<'c> {
         })
     }
 
-    /// Looks up several journals at once, those that there are, so that they are known.
-    pub(super) fn look_up(&mut self, journals: &[(&str, &str)]) -> Result<(), StoreError> {
-        for (name, journal) in journals::find_all(self.connection, journals)? {
+    /// Looks up several journals at once, those that there are, so that they are known; what `meanwhile` asks goes
+    /// with that.
+    pub(super) fn look_up<T>(
+        &mut self,
+        journals: &[(&str, &str)],
+        meanwhile: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let asked = journals::ask_all(self.connection, journals)?;
+        let asked_meanwhile = meanwhile()?;
+        for (name, journal) in journals::all_taken(asked, journals)? {
             self.journals.insert(name, (journal, false));
         }
-        Ok(())
+        Ok(asked_meanwhile)
     }
 
     /// Stores the events of one host's journal that are not stored yet.
@@ -162,7 +169,7 @@ impl<'c> Log<'c> {
     pub(super) fn own(&mut self, event: Event) -> Result<(), StoreError> {
         let epoch = match &self.own_epoch {
             Some(epoch) => epoch.clone(),
-            None => meta::journal_epoch(self.connection)?,
+            None => self.look_up_own()?,
         };
         let journal = self.journal((CONTROLLER, &epoch), None)?;
         let now_ms = event.at_ms;
@@ -170,6 +177,21 @@ impl<'c> Log<'c> {
         self.push((CONTROLLER, &epoch), None, &[record], now_ms)?;
         self.own_epoch = Some(epoch);
         Ok(())
+    }
+
+    /// The name of the controller's own journal, which is its newest but where it was put back: so it is looked up
+    /// with that, and not after it.
+    fn look_up_own(&mut self) -> Result<String, StoreError> {
+        let newest = journals::ask_newest(self.connection, CONTROLLER)?;
+        let epoch = meta::journal_epoch(self.connection)?;
+        if let Some(journal) = journals::taken(newest)?
+            && journal.epoch == epoch
+        {
+            let name = (CONTROLLER.to_owned(), epoch.clone());
+            // What is known of it already may wait to be written.
+            self.journals.entry(name).or_insert((journal, false));
+        }
+        Ok(epoch)
     }
 
     /// Writes what waits.

@@ -11,7 +11,7 @@ use fleet::event::{Continuity, EventRecord};
 
 use super::number::signed;
 use crate::store::error::StoreError;
-use crate::store::sql::{Connection, Error, OptionalExtension as _, Row, Set, params};
+use crate::store::sql::{Asked, Connection, Error, OptionalExtension as _, Row, Set, params};
 
 const COLUMNS: &str = "j.id, j.host, j.epoch, j.last_seq, j.chain, j.retired, j.forked_from";
 
@@ -251,25 +251,55 @@ pub(super) fn find(
     Ok(journal)
 }
 
-/// Those of several hosts and epochs that there are, by these.
-pub(super) fn find_all(
-    connection: &Connection,
+/// Asks for the newest journal of a host, whatever its epoch.
+pub(super) fn ask_newest<'c>(
+    connection: &'c Connection,
+    host: &str,
+) -> Result<Asked<'c>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM event_hosts h JOIN journals j ON j.host = h.id
+         WHERE h.name = ?1 ORDER BY j.id DESC LIMIT 1"
+    );
+    let mut asked = Set::default();
+    asked.push([host])?;
+    Ok(connection.ask_each(&sql, asked)?)
+}
+
+/// What that has come to.
+pub(super) fn taken(asked: Asked<'_>) -> Result<Option<Journal>, StoreError> {
+    let mut found = None;
+    asked.each(|_, row| {
+        found = Some(Journal::read(row)?);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Asks for those of several hosts and epochs.
+pub(super) fn ask_all<'c>(
+    connection: &'c Connection,
     names: &[(&str, &str)],
-) -> Result<HashMap<Name, Journal>, StoreError> {
+) -> Result<Asked<'c>, StoreError> {
     let mut asked = Set::default();
     for (host, epoch) in names {
         asked.push([host, epoch])?;
     }
+    Ok(connection.ask_each(&by_name(), asked)?)
+}
+
+/// Those of them that there are, by host and epoch.
+pub(super) fn all_taken(
+    asked: Asked<'_>,
+    names: &[(&str, &str)],
+) -> Result<HashMap<Name, Journal>, StoreError> {
     let mut found = HashMap::new();
-    connection
-        .prepare_cached(&by_name())?
-        .query_each(&asked, |number, row| {
-            if let Some((host, epoch)) = names.get(number) {
-                let name = ((*host).to_owned(), (*epoch).to_owned());
-                found.insert(name, Journal::read(row)?);
-            }
-            Ok(())
-        })?;
+    asked.each(|number, row| {
+        if let Some((host, epoch)) = names.get(number) {
+            let name = ((*host).to_owned(), (*epoch).to_owned());
+            found.insert(name, Journal::read(row)?);
+        }
+        Ok(())
+    })?;
     Ok(found)
 }
 

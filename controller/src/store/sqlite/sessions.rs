@@ -1,6 +1,9 @@
 //! The beginning of a host's session, in one transaction: is it the host that we know, are we the
 //! controller that it knows, and does its journal continue what is stored of it?
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
 use fleet::EventKind;
 
 use super::journals::{self, Journal};
@@ -8,9 +11,12 @@ use super::number::signed;
 use super::set_back::{self, Evidence};
 use super::{alarms, hosts, leases, meta, policies, resealing};
 use crate::store::error::StoreError;
+use crate::store::jobs::{Lot, Sets, Together};
 use crate::store::model::{Begun, JournalEnd, Lineage, Opening, Origin, Pass, Presented, Seen};
 use crate::store::seal::SealKey;
-use crate::store::sql::{Connection, OptionalExtension as _, params};
+use crate::store::sql::{Connection, OptionalExtension as _, Set, params};
+
+const LINEAGE: &str = "SELECT lineage FROM host_passes WHERE member = ?1";
 
 /// One session that begins.
 struct Beginning<'a> {
@@ -65,23 +71,56 @@ pub(in crate::store) fn begin(
     let Beginning { mut begun, .. } = beginning;
     if opening.keeps_passes {
         begun.lease = leases::find(connection, member)?;
-        let given = give(connection, seal, (member, &mut lineage), opening.seen);
-        begun.pass = given?;
-        save(connection, member, &lineage)?;
+        let facts = facts(connection)?;
+        begun.pass = issue(seal, (member, &mut lineage), facts, opening.seen)?;
+        save_all(connection, std::iter::once((&member, &lineage)))?;
     }
     Ok(begun)
 }
 
-/// See `Store::renew_pass`.
-pub(in crate::store) fn renew(
-    connection: &Connection,
-    seal: &SealKey,
-    member: u64,
-) -> Result<Vec<u8>, StoreError> {
-    let mut lineage = lineage(connection, member)?;
-    let pass = give(connection, seal, (member, &mut lineage), Seen::default())?;
-    save(connection, member, &lineage)?;
-    Ok(pass)
+/// A host that is to be given another pass within its session.
+pub(in crate::store) struct PassWanted {
+    pub(in crate::store) member: u64,
+    pub(in crate::store) seal: Arc<SealKey>,
+}
+
+/// Every host is given one with every policy that it is sent.
+impl Together for PassWanted {
+    type Outcome = Vec<u8>;
+
+    fn among(sets: &mut Sets) -> &mut Lot<Self> {
+        &mut sets.passes
+    }
+
+    fn all(connection: &Connection, several: &[Self]) -> Result<Vec<Vec<u8>>, StoreError> {
+        let members = several.iter().map(|wanted| wanted.member);
+        let members: Vec<u64> = members.collect::<BTreeSet<_>>().into_iter().collect();
+        let mut asked = Set::default();
+        for member in &members {
+            asked.push([signed(*member)])?;
+        }
+        let asked = connection.ask_each(LINEAGE, asked)?;
+        let facts = facts(connection)?;
+        let mut texts = BTreeMap::new();
+        asked.each(|number, row| {
+            if let Some(member) = members.get(number) {
+                texts.insert(*member, row.get::<_, String>(0)?);
+            }
+            Ok(())
+        })?;
+        let mut lineages = BTreeMap::new();
+        for member in members {
+            lineages.insert(member, parsed(texts.get(&member).map(String::as_str))?);
+        }
+        let mut passes = Vec::with_capacity(several.len());
+        for Self { member, seal } in several {
+            let lineage = lineages.entry(*member).or_default();
+            let seen = Seen::default();
+            passes.push(issue(seal, (*member, lineage), facts, seen)?);
+        }
+        save_all(connection, lineages.iter())?;
+        Ok(passes)
+    }
 }
 
 // === impl Beginning ===
@@ -246,17 +285,25 @@ impl Beginning<'_> {
     }
 }
 
-/// Gives the next pass, sealed.
-fn give(
-    connection: &Connection,
+/// What is said in every pass: the newest policy, and the number of the replay list.
+fn facts(connection: &Connection) -> Result<(u64, u64), StoreError> {
+    Ok((
+        policies::current(connection)?,
+        meta::claim_epoch(connection)?,
+    ))
+}
+
+/// The next pass, sealed.
+fn issue(
     seal: &SealKey,
     (member, lineage): (u64, &mut Lineage),
+    (generation, claim_epoch): (u64, u64),
     seen: Seen,
 ) -> Result<Vec<u8>, StoreError> {
     let pass = Pass {
         number: lineage.issue(),
-        generation: policies::current(connection)?,
-        claim_epoch: meta::claim_epoch(connection)?,
+        generation,
+        claim_epoch,
         newest_claimed_secs: seen.newest_claimed_secs,
     };
     Ok(seal.seal(&place(member), &pass.to_text())?)
@@ -269,26 +316,37 @@ fn place(member: u64) -> String {
 
 pub(super) fn lineage(connection: &Connection, member: u64) -> Result<Lineage, StoreError> {
     let text: Option<String> = connection
-        .prepare_cached("SELECT lineage FROM host_passes WHERE member = ?1")?
+        .prepare_cached(LINEAGE)?
         .query_row([signed(member)], |row| row.get(0))
         .optional()?;
-    match text {
-        Some(text) => serde_json::from_str(&text).map_err(|_| StoreError::Damaged {
-            what: "host_passes.lineage",
-        }),
-        None => Ok(Lineage::default()),
-    }
+    parsed(text.as_deref())
 }
 
-fn save(connection: &Connection, member: u64, lineage: &Lineage) -> Result<(), StoreError> {
-    let text = serde_json::to_string(lineage).map_err(|_| StoreError::Damaged {
+/// One that there is none of yet is that of a host which was given nothing.
+fn parsed(text: Option<&str>) -> Result<Lineage, StoreError> {
+    let parsed = text.map(serde_json::from_str).transpose();
+    let parsed = parsed.map_err(|_| StoreError::Damaged {
         what: "host_passes.lineage",
-    })?;
+    });
+    Ok(parsed?.unwrap_or_default())
+}
+
+fn save_all<'l>(
+    connection: &Connection,
+    lineages: impl Iterator<Item = (&'l u64, &'l Lineage)>,
+) -> Result<(), StoreError> {
+    let mut rows = Set::default();
+    for (member, lineage) in lineages {
+        let text = serde_json::to_string(lineage).map_err(|_| StoreError::Damaged {
+            what: "host_passes.lineage",
+        })?;
+        rows.push(params![signed(*member), text])?;
+    }
     connection
         .prepare_cached(
             "INSERT INTO host_passes (member, lineage) VALUES (?1, ?2)
              ON CONFLICT (member) DO UPDATE SET lineage = excluded.lineage",
         )?
-        .execute(params![signed(member), text])?;
+        .execute_each(&rows)?;
     Ok(())
 }

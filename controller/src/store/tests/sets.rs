@@ -1,7 +1,7 @@
 //! What is done in sets comes to what it would have come to one by one.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use fleet::Event;
 
@@ -9,7 +9,9 @@ use super::*;
 use crate::store::fixture::Random;
 use crate::store::jobs::Together;
 use crate::store::model::{Acknowledged, Entry, HostWord, Lease, Push};
+use crate::store::seal::SealKey;
 use crate::store::sql::{self, Dialect, Value};
+use crate::store::sqlite::sessions::PassWanted;
 
 /// Tables of the replay list, of what hosts acknowledge, and of the log with what is said of hosts by the way, and
 /// their columns.
@@ -30,6 +32,7 @@ const OF_HOSTS: [(&str, &str); 2] = [
     ),
     ("host_leases", "member, digest, until_secs"),
 ];
+const OF_PASSES: [(&str, &str); 1] = [("host_passes", "member, lineage")];
 const OF_LOG: [(&str, &str); 7] = [
     (
         "events",
@@ -214,6 +217,33 @@ fn acknowledged(random: &mut Random, host: u64, now_ms: u64) -> Acknowledged {
         }),
         now_ms,
     }
+}
+
+#[tokio::test]
+async fn passes_in_sets_and_one_by_one_are_as_many_and_leave_the_same_rows() {
+    let ((_first, one), (_second, set)) = (store().await, store().await);
+    let mut random = Random(1_442_695_040_888_963_407);
+    let wanted = |lot: &[u64]| {
+        let wanted = lot.iter().map(|member| PassWanted {
+            member: *member,
+            seal: Arc::new(SealKey::new(&[7; 32])),
+        });
+        wanted.collect::<Vec<_>>()
+    };
+    for name in ["web-1", "web-2", "web-3"] {
+        for store in [&one, &set] {
+            join(store, Role::Host, name).await;
+        }
+    }
+    for _ in 0..20 {
+        let lot: Vec<u64> = (0..=random.below(6)).map(|_| 1 + random.below(3)).collect();
+
+        let outcomes = one_by_one(&one, wanted(&lot)).await;
+
+        assert_eq!(in_a_set(&set, wanted(&lot)).await.len(), outcomes.len());
+        assert_eq!(rows(&one, &OF_PASSES).await, rows(&set, &OF_PASSES).await);
+    }
+    assert_eq!(rows(&set, &OF_PASSES).await["host_passes"].len(), 3);
 }
 
 /// A host that writes a journal, loses it, is set back, and sends what it has in odd pieces.
