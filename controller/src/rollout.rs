@@ -107,14 +107,15 @@ impl Rollout {
     /// Compiles what these hosts should have, where the roster says something else of them now and nothing else is
     /// another. Callers that wait for each other are served together.
     pub(crate) async fn publish_hosts(&self, hosts: &[&str]) -> Result<(), Error> {
-        let request = self.wanted.fetch_add(1, Ordering::SeqCst) + 1;
-        {
+        let request = {
+            // Whoever serves this request finds its hosts.
             let mut changed = self.changed.lock();
+            let request = self.wanted.fetch_add(1, Ordering::SeqCst) + 1;
             for host in hosts {
-                let last = changed.entry((*host).to_owned()).or_default();
-                *last = (*last).max(request);
+                changed.insert((*host).to_owned(), request);
             }
-        }
+            request
+        };
         let mut compiled = self.compiled.lock().await;
         if *compiled >= request {
             return Ok(());
@@ -150,8 +151,11 @@ impl Rollout {
 
     /// The last request that this serves.
     async fn publish_changed(&self) -> Result<u64, Error> {
-        let serves = self.wanted.load(Ordering::SeqCst);
-        let names: Vec<String> = self.changed.lock().keys().cloned().collect();
+        let (serves, names): (u64, Vec<String>) = {
+            let changed = self.changed.lock();
+            let serves = self.wanted.load(Ordering::SeqCst);
+            (serves, changed.keys().cloned().collect())
+        };
         let generation = self.in_force().generation;
         if generation > 0 {
             let since = self.wanted_since().await?;

@@ -9,6 +9,7 @@ use super::model::{
     AfterRestore, ApplyOutcome, Change, EnrollOutcome, Enrolment, Examined, Invitation, Member,
     MemberKey, NewMember, NewPolicy, Origin, Scope, Whom, Whose,
 };
+use super::place::PostgresSettings;
 use super::postgres::trial;
 use super::seal::SealKey;
 use super::snapshot::Snapshot;
@@ -125,6 +126,11 @@ impl Server {
         let place = Place::Postgres(self.0.settings("postgres"));
         let store = Store::open(&place, SealKey::new(&[7; 32])).unwrap();
         store.of_controller(name)
+    }
+
+    /// Where the database is.
+    pub(crate) fn settings(&self) -> PostgresSettings {
+        self.0.settings("postgres")
     }
 
     /// Something that no controller does.

@@ -1,5 +1,7 @@
 //! Two controllers over one database: what one of them does holds at the other after its next look.
 
+mod elsewhere;
+
 use std::time::Duration;
 
 use fleet::{EventKind, Role};

@@ -77,6 +77,7 @@ pub(in crate::store) fn add(
     connection
         .prepare_cached("UPDATE member_keys SET rotation_asked_ms = NULL WHERE id = ?1")?
         .execute([signed(new.follows)])?;
+    member_changes::note_of_key(connection, new.follows)?;
     events::append_own(connection, event)?;
     Ok(SuccessionOutcome::Done)
 }
