@@ -22,6 +22,8 @@ use self::statement::Statement;
 use super::reasons;
 use crate::store::error::StoreError;
 use crate::store::model::{Cursor, EventFilter, LogRow, Onward, Page};
+#[cfg(test)]
+use crate::store::sql::Dialect;
 use crate::store::sql::{Connection, Error, OptionalExtension as _, Row, is_cut, params_from_iter};
 
 /// Reasons that are looked for by their index; more are looked for among all events.
@@ -99,7 +101,12 @@ fn fill(
         let left = limit - page.rows.len();
         read_window(
             connection,
-            &Statement::new(filter, &known, driver, window, left),
+            &Statement::new(
+                connection.dialect(),
+                (filter, &known),
+                driver,
+                (window, left),
+            ),
             page,
         )?;
         page.next = match page.rows.last() {
@@ -136,12 +143,16 @@ fn plan(connection: &Connection, filter: &EventFilter, known: &Known, driver: &D
         after: Cursor::NEWEST,
         floor_ms: Some(1),
     };
-    let Statement { sql, values } = Statement::new(filter, known, driver, window, 100);
-    let mut statement = connection
-        .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
-        .unwrap();
+    let dialect = connection.dialect();
+    let of = (filter, known);
+    let Statement { sql, values } = Statement::new(dialect, of, driver, (window, 100));
+    let (explain, column) = match dialect {
+        Dialect::Sqlite => ("EXPLAIN QUERY PLAN", 3),
+        Dialect::Postgres => ("EXPLAIN (COSTS OFF)", 0),
+    };
+    let mut statement = connection.prepare(&format!("{explain} {sql}")).unwrap();
     let values = params_from_iter(values);
-    let lines = statement.query_map(values, |row| row.get::<_, String>(3));
+    let lines = statement.query_map(values, |row| row.get::<_, String>(column));
     let lines: Vec<String> = lines.unwrap().map(Result::unwrap).collect();
     lines.join("\n")
 }

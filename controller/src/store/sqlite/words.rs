@@ -16,7 +16,7 @@ pub(in crate::store) const LOT: u32 = 2_000;
 /// Of a digest or a grant, bytes that are indexed.
 const ID_BYTES: usize = 8;
 /// Bytes of the id of a request: the first half of a digest, where a message is one.
-const REQUEST_BYTES: usize = 16;
+pub(super) const REQUEST_BYTES: usize = 16;
 
 /// What `event_words` knows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -5,11 +5,11 @@
 //! an answer; then it is counted again.
 
 use super::conditions::{Conditions, Window};
-use super::driver::{Arm, Driver};
+use super::driver::Driver;
 use super::known::Known;
 use crate::store::error::StoreError;
 use crate::store::model::{Chosen, Cursor, EventFilter};
-use crate::store::sql::{Connection, params_from_iter};
+use crate::store::sql::{Connection, Dialect, params_from_iter};
 
 /// Rows of one index that are counted at most; as many are sorted where they are not in order.
 const COUNTED_MAX: usize = 16_384;
@@ -88,11 +88,24 @@ fn depth(
     let counted = arms.iter().filter(|arm| arm.index.is_some()).count();
     let each = (rows / counted.max(1)).max(EACH_MIN);
     let mut depth = Depth::default();
-    for Arm { own, index, .. } in arms {
-        let Some(index) = index else { continue };
-        let mut all = own;
-        all.add_time(driver.time(), filter, window);
-        let of_arm = count(connection, driver, &index, &all, each)?;
+    let dialect = connection.dialect();
+    for arm in arms {
+        let Some(index) = &arm.index else { continue };
+        let time = driver.time();
+        let keyed = arm.keyed(dialect, time, (filter, window));
+        let order = match arm.range {
+            // None that is wanted; over PostgreSQL it says which index is.
+            Some(_) if dialect == Dialect::Sqlite => String::new(),
+            Some(column) => format!("ORDER BY {column} DESC"),
+            None => format!("ORDER BY {}", arm.order(dialect, time)),
+        };
+        let in_time_order = driver.is_in_time_order();
+        let of_arm = count(
+            connection,
+            (time, in_time_order),
+            (index, &keyed, &order),
+            each,
+        )?;
         depth.rows += of_arm.rows;
         depth.floor_ms = depth.floor_ms.max(of_arm.floor_ms);
         depth.is_beyond |= of_arm.is_beyond;
@@ -100,18 +113,13 @@ fn depth(
     Ok(depth)
 }
 
+/// `order` is that of the index.
 fn count(
     connection: &Connection,
-    driver: &Driver,
-    index: &str,
-    Conditions { sql, values }: &Conditions,
+    ([at_ms, _], is_in_time_order): ([&str; 2], bool),
+    (index, Conditions { sql, values }, order): (&str, &Conditions, &str),
     most: usize,
 ) -> Result<Depth, StoreError> {
-    let [at_ms, id] = driver.time();
-    let order = match driver.is_in_time_order() {
-        true => format!("ORDER BY {at_ms} DESC, {id} DESC"),
-        false => String::new(),
-    };
     let sql = format!(
         "SELECT count(*), min(t) FROM (SELECT {at_ms} AS t FROM {index} WHERE {sql} {order} LIMIT \
          {most}) AS counted"
@@ -125,9 +133,9 @@ fn count(
     Ok(Depth {
         rows,
         floor_ms: oldest
-            .filter(|_| is_more && driver.is_in_time_order())
+            .filter(|_| is_more && is_in_time_order)
             .map(i64::cast_unsigned),
-        is_beyond: is_more && !driver.is_in_time_order(),
+        is_beyond: is_more && !is_in_time_order,
     })
 }
 

@@ -10,6 +10,9 @@ use super::known::Known;
 use crate::store::model::{Cursor, EventFilter};
 use crate::store::sql::Value;
 
+/// Bytes of the digest of a message.
+const DIGEST_BYTES: usize = 32;
+
 /// Conditions, all of which must hold, and the values of their parameters.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Conditions {
@@ -58,6 +61,16 @@ impl Conditions {
         self.values.extend(values.into_iter().map(Into::into));
     }
 
+    /// What is looked up for each row that is found: never is it what drives. A look-up that stands alone would
+    /// PostgreSQL make a join of, and begin with that.
+    pub(super) fn add_sifting<T: Into<Value>>(
+        &mut self,
+        sql: &str,
+        values: impl IntoIterator<Item = T>,
+    ) {
+        self.add(&format!("({sql} OR FALSE)"), values);
+    }
+
     pub(super) fn and(mut self, other: &Self) -> Self {
         self.add(&other.sql, other.values.iter().cloned());
         self
@@ -67,7 +80,7 @@ impl Conditions {
         match (&known.reasons, &filter.reason) {
             (Some(reasons), _) => {
                 let marks = vec!["?"; reasons.len()].join(", ");
-                self.add(
+                self.add_sifting(
                     &format!(
                         "EXISTS (SELECT 1 FROM event_words r WHERE r.what = 3
                                  AND r.value IN ({marks}) AND r.at_ms = e.at_ms AND r.event = e.id)"
@@ -77,7 +90,7 @@ impl Conditions {
             }
             (None, Some(text)) => {
                 let (low, high) = reasons::range(text);
-                self.add(
+                self.add_sifting(
                     "EXISTS (SELECT 1 FROM event_reasons t CROSS JOIN event_words r ON r.what = 3
                              AND r.value = t.id AND r.at_ms = e.at_ms AND r.event = e.id
                              WHERE t.text >= ? AND t.text < ?)",
@@ -105,6 +118,34 @@ impl Conditions {
             self.add(&format!("{at_ms} < ?"), [signed(until_ms)]);
         }
     }
+    /// The same of what an index begins with, and of time and place after it: as one row, which is what the index
+    /// is in order of.
+    pub(super) fn add_rows(
+        &mut self,
+        keys: &[(&str, Value)],
+        [at_ms, id]: [&str; 2],
+        (filter, Window { after, floor_ms }): (&EventFilter, Window),
+    ) {
+        let columns: Vec<&str> = keys.iter().map(|(column, _)| *column).collect();
+        let columns = columns.join(", ");
+        let values = || keys.iter().map(|(_, value)| value.clone());
+        let marks = vec!["?"; keys.len() + 1].join(", ");
+        let place = [signed(after.at_ms), signed(after.id)].map(Value::from);
+        self.add(
+            &format!("({columns}, {at_ms}, {id}) < ({marks}, ?)"),
+            values().chain(place),
+        );
+        // There always is one: without, it would go on among the values before.
+        let since_ms = floor_ms.max(filter.since_ms).map_or(i64::MIN, signed);
+        self.add(
+            &format!("({columns}, {at_ms}) >= ({marks})"),
+            values().chain([Value::from(since_ms)]),
+        );
+        if let Some(until_ms) = filter.until_ms {
+            self.add(&format!("{at_ms} < ?"), [signed(until_ms)]);
+        }
+    }
+
     /// The column has one of these values.
     pub(super) fn add_one_of<T: Into<Value>>(&mut self, column: &str, values: Vec<T>) {
         match values.len() {
@@ -119,7 +160,7 @@ impl Conditions {
 
     /// It is indexed under this word.
     pub(super) fn add_word(&mut self, what: Word, value: impl Into<Value>) {
-        self.add(&format!("EXISTS ({})", indexed_as(what)), [value.into()]);
+        self.add_sifting(&format!("EXISTS ({})", indexed_as(what)), [value.into()]);
     }
 
     /// It is indexed under none of these words.
@@ -142,11 +183,18 @@ impl Conditions {
 
     /// The request is the beginning of its message's digest.
     pub(super) fn of_digest(request: &str) -> Self {
+        let low = compact(request);
+        let mut high = low.clone();
+        if let Value::Blob(bytes) = &mut high
+            && bytes.len() == words::REQUEST_BYTES
+        {
+            bytes.extend([u8::MAX; DIGEST_BYTES]);
+        }
         let sql = format!(
-            "substr(e.replay_digest, 1, 16) = ? AND NOT EXISTS ({})",
+            "e.replay_digest BETWEEN ? AND ? AND NOT EXISTS ({})",
             indexed_as(Word::OwnRequest)
         );
-        Self::new(&sql, [compact(request), Value::Integer(1)])
+        Self::new(&sql, [low, high, Value::Integer(1)])
     }
 
     /// Its id begins as it is indexed, and is this one.

@@ -7,10 +7,10 @@ use ipnet::IpNet;
 use super::super::columns::{address_range, blocks_of_port, port_key};
 use super::super::number::signed;
 use super::super::words::{Id, Word};
-use super::conditions::{Conditions, compact, within};
+use super::conditions::{Conditions, Window, compact, within};
 use super::known::Known;
 use crate::store::model::{EventFilter, Port};
-use crate::store::sql::Value;
+use crate::store::sql::{Dialect, Value};
 
 /// Hosts that are each read in the order of their index; more are sifted. SQLite takes 500 SELECTs in
 /// one, and a port makes two of a host.
@@ -40,7 +40,11 @@ pub(super) enum Driver {
 /// One SELECT: a table with its index, and what must hold besides what must hold in all.
 pub(super) struct Arm {
     pub(super) from: String,
+    /// What its index begins with, and what that is to be; the columns of time and place follow there.
+    pub(super) keys: Vec<(&'static str, Value)>,
     pub(super) own: Conditions,
+    /// What its index begins with, where a range of that is asked for: not in the order of time.
+    pub(super) range: Option<&'static str>,
     /// The index alone, where `own` and the time can be asked of it; what has none is of few events.
     pub(super) index: Option<String>,
 }
@@ -158,7 +162,7 @@ impl Driver {
             Self::User => {
                 let users = filter.users.iter();
                 users
-                    .map(|user| by_column("events_by_user", "user", user.clone()))
+                    .map(|user| by_column("events_by_user", "e.user", user.clone()))
                     .collect()
             }
             Self::Key => word(Word::Key, &filter.key),
@@ -171,7 +175,7 @@ impl Driver {
             Self::Host => {
                 let hosts = known.hosts.iter();
                 hosts
-                    .map(|host| by_column("events_by_host", "host", *host))
+                    .map(|host| by_column("events_by_host", "e.host", *host))
                     .collect()
             }
             Self::Generation => {
@@ -181,10 +185,14 @@ impl Driver {
             Self::Kind => {
                 let kinds = filter.kinds.iter();
                 kinds
-                    .map(|kind| by_column("events_by_kind", "kind", *kind))
+                    .map(|kind| by_column("events_by_kind", "e.kind", *kind))
                     .collect()
             }
-            Self::Time => vec![Arm::of_events("events_by_time", Conditions::default())],
+            Self::Time => vec![Arm::of_events(
+                "events_by_time",
+                Vec::new(),
+                Conditions::default(),
+            )],
         }
     }
 }
@@ -192,21 +200,85 @@ impl Driver {
 // === impl Arm ===
 
 impl Arm {
-    fn of_events(index: &str, own: Conditions) -> Self {
+    fn of_events(index: &str, keys: Vec<(&'static str, Value)>, own: Conditions) -> Self {
         let from = format!("events e INDEXED BY {index}");
         Self {
             index: Some(from.clone()),
             from,
+            keys,
             own,
+            range: None,
         }
+    }
+
+    /// What it reads, with what must hold there. A range is read by itself, in the order of its index, before
+    /// anything else is looked at: see [`Arm::is_in_rows`].
+    pub(super) fn from(
+        &self,
+        dialect: Dialect,
+        [at_ms, id]: [&str; 2],
+        mut keyed: Conditions,
+    ) -> (String, Conditions) {
+        let Some(column) = self.range.filter(|_| dialect == Dialect::Postgres) else {
+            return (self.from.clone(), keyed);
+        };
+        let from = format!(
+            "(SELECT * FROM {} WHERE {} ORDER BY {column} DESC, {at_ms} DESC, {id} DESC OFFSET 0) e",
+            self.from, keyed.sql
+        );
+        "TRUE".clone_into(&mut keyed.sql);
+        (from, keyed)
+    }
+
+    /// What its index is asked for in a part of the log, before all else.
+    pub(super) fn keyed(
+        &self,
+        dialect: Dialect,
+        time: [&str; 2],
+        (filter, window): (&EventFilter, Window),
+    ) -> Conditions {
+        let mut all = self.own.clone();
+        if self.is_in_rows(dialect) {
+            all.add_rows(&self.keys, time, (filter, window));
+            return all;
+        }
+        for (column, value) in &self.keys {
+            all.add(&format!("{column} = ?"), [value.clone()]);
+        }
+        all.add_time(time, filter, window);
+        all
+    }
+
+    /// The order of its index, newest first.
+    pub(super) fn order(&self, dialect: Dialect, [at_ms, id]: [&str; 2]) -> String {
+        let is_in_order = self.range.is_none() && self.index.is_some();
+        if dialect == Dialect::Postgres && !is_in_order {
+            // No index has this order, or the one of time would be read from end to end.
+            return format!("{at_ms} + 0 DESC, {id} + 0 DESC");
+        }
+        let mut order = String::new();
+        if self.is_in_rows(dialect) {
+            for (column, _) in &self.keys {
+                order += &format!("{column} DESC, ");
+            }
+        }
+        order + &format!("{at_ms} DESC, {id} DESC")
+    }
+
+    /// PostgreSQL takes no index by its name. What is compared as one row of all that an index begins with, and
+    /// wanted in its order, only that index can give without sorting.
+    fn is_in_rows(&self, dialect: Dialect) -> bool {
+        dialect == Dialect::Postgres && self.index.is_some() && !self.keys.is_empty()
     }
 }
 
-fn by_column(index: &str, column: &str, value: impl Into<Value>) -> Arm {
-    Arm::of_events(
-        index,
-        Conditions::new(&format!("e.{column} = ?"), [value.into()]),
-    )
+fn by_column(index: &str, column: &'static str, value: impl Into<Value>) -> Arm {
+    // The index of users leaves out who is none.
+    let own = Conditions {
+        sql: format!("{column} IS NOT NULL"),
+        values: Vec::new(),
+    };
+    Arm::of_events(index, vec![(column, value.into())], own)
 }
 
 /// Where ids are looked up: in each part of the log.
@@ -218,7 +290,9 @@ fn by_id(column: &str, what: Id, id: &str) -> Vec<Arm> {
     own.add(&format!("e.{column} = ?"), [compact(id)]);
     vec![Arm {
         from: IDS.to_owned(),
+        keys: Vec::new(),
         own,
+        range: None,
         index: None,
     }]
 }
@@ -230,7 +304,9 @@ fn by_request(request: &str) -> Vec<Arm> {
         by_word(Word::Request, compact(request)),
         Arm {
             from: IDS.to_owned(),
+            keys: Vec::new(),
             own: of_message.and(&Conditions::of_digest(request)),
+            range: None,
             index: None,
         },
     ]
@@ -239,10 +315,9 @@ fn by_request(request: &str) -> Vec<Arm> {
 fn by_word(what: Word, value: Value) -> Arm {
     Arm {
         from: "event_words w CROSS JOIN events e ON e.id = w.event".to_owned(),
-        own: Conditions::new(
-            &format!("w.what = {} AND w.value = ?", what as i64),
-            [value],
-        ),
+        keys: vec![("w.what", Value::Integer(what as i64)), ("w.value", value)],
+        own: Conditions::default(),
+        range: None,
         index: Some("event_words w".to_owned()),
     }
 }
@@ -255,36 +330,49 @@ fn at_port(host: Option<i64>, filter: &EventFilter, has_blocks: bool) -> Vec<Arm
         None => "INDEXED BY event_ports_by_port",
     };
     let index = format!("event_ports p {index}");
+    let host = host.map(|host| ("p.host", Value::Integer(host)));
     let one = Arm {
         from: format!("{index} CROSS JOIN events e ON e.id = p.event"),
-        own: Conditions::new("p.port = ?", port),
+        keys: host
+            .iter()
+            .cloned()
+            .chain(port.map(|port| ("p.port", Value::Integer(port))))
+            .collect(),
+        own: Conditions::default(),
+        range: None,
         index: Some(index),
     };
     let long = filter.port.filter(|_| has_blocks).and_then(in_range);
-    let mut arms: Vec<Arm> = iter::once(one).chain(long).collect();
-    if let Some(host) = host {
-        for arm in &mut arms {
-            arm.own.add("p.host = ?", [host]);
-        }
-    }
-    arms
+    let long = long.map(|mut long| {
+        long.keys.extend(host);
+        long
+    });
+    iter::once(one).chain(long).collect()
 }
 
 /// Two arms, one for each column of addresses; the second leaves out what the first has.
 fn at_address(network: IpNet) -> Vec<Arm> {
     let (compare, bounds) = within(network);
-    let source = format!("e.source IS NOT NULL AND e.source {compare}");
     // Two different addresses may lie in one prefix.
-    let opened = format!(
-        "e.opened IS NOT NULL AND e.opened IS DISTINCT FROM e.source AND e.opened {compare} \
-         AND (e.source IS NULL OR NOT e.source {compare})"
+    let other = format!(
+        "e.opened IS NOT NULL AND e.opened IS DISTINCT FROM e.source AND (e.source IS NULL OR NOT \
+         e.source {compare})"
     );
+    let source = Conditions::new("e.source IS NOT NULL", Vec::<Value>::new());
+    let opened = Conditions::new(&other, bounds.clone());
+    let arm = |index, column: &'static str, mut own: Conditions| match bounds.as_slice() {
+        [one] => Arm::of_events(index, vec![(column, one.clone())], own),
+        _ => {
+            own.add(&format!("{column} {compare}"), bounds.clone());
+            Arm {
+                range: Some(column),
+                ..Arm::of_events(index, Vec::new(), own)
+            }
+        }
+    };
     vec![
-        Arm::of_events("events_by_source", Conditions::new(&source, bounds.clone())),
-        Arm::of_events(
-            "events_by_opened",
-            Conditions::new(&opened, [bounds.clone(), bounds].concat()),
-        ),
+        arm("events_by_source", "e.source", source),
+        arm("events_by_opened", "e.opened", opened),
     ]
 }
 
@@ -307,7 +395,9 @@ fn in_network(network: IpNet) -> Arm {
              w.event",
             blocks.sql
         ),
+        keys: Vec::new(),
         own,
+        range: None,
         index: None,
     }
 }
@@ -327,7 +417,9 @@ fn in_range(port: Port) -> Option<Arm> {
     };
     (!own.values.is_empty()).then_some(Arm {
         from,
+        keys: Vec::new(),
         own,
+        range: None,
         index: None,
     })
 }

@@ -4,10 +4,10 @@ use super::super::columns::{blocks_of_port, port_key};
 use super::super::number::signed;
 use super::super::words::Word;
 use super::conditions::{Conditions, Window, compact, within};
-use super::driver::{Arm, Driver};
+use super::driver::Driver;
 use super::known::Known;
 use crate::store::model::{CONTROLLER, EventFilter};
-use crate::store::sql::Value;
+use crate::store::sql::{Dialect, Value};
 
 const JOIN: &str = "JOIN journals j ON j.id = e.journal JOIN event_hosts h ON h.id = e.host";
 /// What the host of a journal is called now: a journal goes along when its host is renamed.
@@ -28,61 +28,73 @@ pub(super) struct Statement {
 impl Statement {
     /// At most `limit` rows of the window.
     pub(super) fn new(
-        filter: &EventFilter,
-        known: &Known,
+        dialect: Dialect,
+        (filter, known): (&EventFilter, &Known),
         driver: &Driver,
-        window: Window,
-        limit: usize,
+        (window, limit): (Window, usize),
     ) -> Self {
-        let common = common(filter, known, driver, window);
+        let common = common(filter, known, driver);
         let arms = driver.arms(filter, known);
         let [at_ms, id] = driver.time();
+        let is_one = arms.len() == 1;
         let order = match arms.as_slice() {
-            [_] => format!("{at_ms} DESC, {id}"),
+            [arm] => arm.order(dialect, [at_ms, id]),
             // Columns of the answer.
-            _ => "5 DESC, 1".to_owned(),
-        };
-        let with = match driver {
-            Driver::Digest | Driver::Grant | Driver::Request => PARTS,
-            Driver::Address(_)
-            | Driver::HostsPort
-            | Driver::Port
-            | Driver::User
-            | Driver::Key
-            | Driver::Stanza
-            | Driver::Actor
-            | Driver::Reasons(_)
-            | Driver::Host
-            | Driver::Generation
-            | Driver::Kind
-            | Driver::Time => "",
+            _ => "5 DESC, 1 DESC".to_owned(),
         };
         let mut values = Vec::new();
         let mut selects = Vec::new();
-        for Arm {
-            from,
-            own,
-            index: _,
-        } in arms
-        {
-            let all = own.and(&common);
-            selects.push(format!(
+        for arm in arms {
+            let keyed = arm.keyed(dialect, [at_ms, id], (filter, window));
+            let (from, keyed) = arm.from(dialect, [at_ms, id], keyed);
+            let all = keyed.and(&common);
+            let select = format!(
                 "SELECT {id}, h.name, j.epoch, e.seq, {at_ms}, e.body, e.chain, e.chain_version, \
                  e.stored_at_ms, e.flaw, {NOW} FROM {from} CROSS {JOIN} WHERE {}",
                 all.sql
-            ));
+            );
+            // Of each its own, in the order of its index; SQLite reads them side by side by itself.
+            selects.push(match dialect {
+                Dialect::Postgres if !is_one => {
+                    let order = arm.order(dialect, [at_ms, id]);
+                    format!("({select} ORDER BY {order} LIMIT {limit})")
+                }
+                Dialect::Postgres | Dialect::Sqlite => select,
+            });
             values.extend(all.values);
         }
         let selects = selects.join(" UNION ALL ");
         Self {
-            sql: format!("{with}{selects} ORDER BY {order} DESC LIMIT {limit}"),
+            sql: format!(
+                "{}{selects} ORDER BY {order} LIMIT {limit}",
+                parts_of(driver)
+            ),
             values,
         }
     }
 }
 
-/// What must hold in every arm.
-fn common(filter: &EventFilter, known: &Known, driver: &Driver, window: Window) -> Conditions {
+/// What a driver's arms name.
+const fn parts_of(driver: &Driver) -> &'static str {
+    match driver {
+        Driver::Digest | Driver::Grant | Driver::Request => PARTS,
+        Driver::Address(_)
+        | Driver::HostsPort
+        | Driver::Port
+        | Driver::User
+        | Driver::Key
+        | Driver::Stanza
+        | Driver::Actor
+        | Driver::Reasons(_)
+        | Driver::Host
+        | Driver::Generation
+        | Driver::Kind
+        | Driver::Time => "",
+    }
+}
+
+/// What must hold in every arm, besides the time.
+fn common(filter: &EventFilter, known: &Known, driver: &Driver) -> Conditions {
     let mut all = Conditions::default();
     // Retention has left nothing of those.
     all.add("e.pruned_by IS NULL", std::iter::empty::<Value>());
@@ -148,7 +160,6 @@ fn common(filter: &EventFilter, known: &Known, driver: &Driver, window: Window) 
     if !matches!(driver, Driver::Reasons(_)) {
         all.add_reason(filter, known);
     }
-    all.add_time(driver.time(), filter, window);
     all
 }
 
@@ -167,7 +178,7 @@ fn add_port(all: &mut Conditions, filter: &EventFilter, known: &Known, driver: &
             );
             all.add(&format!("({one} OR {wide})"), values);
         } else {
-            all.add(one, [port_key(port)]);
+            all.add_sifting(one, [port_key(port)]);
         }
     }
 }
