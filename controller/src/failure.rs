@@ -17,11 +17,7 @@ use crate::error::Error;
 use crate::sinks::error::DeliveryError;
 use crate::start::error::StartError;
 use crate::store::copying::CopyError;
-use crate::store::error::{StoreError, Trouble};
-
-/// What helps where the database's server does not answer.
-pub(crate) const REACH_IT: &str = "start that server, let it take in this controller (pg_hba.conf), or correct [database] in \
-                                   controller.toml";
+use crate::store::error::{REACH_IT, StoreError, Trouble};
 
 impl Failure for StartError {
     fn exit(&self) -> Exit {

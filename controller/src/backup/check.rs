@@ -14,10 +14,9 @@ use crate::ca::{Authority, Credentials};
 use crate::clock;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::database::switched_text;
-use crate::failure::REACH_IT;
 use crate::random::random;
 use crate::settings::Settings;
-use crate::store::error::StoreError;
+use crate::store::error::{REACH_IT, StoreError};
 use crate::store::model::{Examined, Whose};
 use crate::store::{self, Place};
 

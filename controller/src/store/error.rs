@@ -8,6 +8,10 @@ use std::sync::Arc;
 
 use super::seal::SealError;
 
+/// What helps where the database's server does not answer.
+pub(crate) const REACH_IT: &str = "start that server, let it take in this controller (pg_hba.conf), or correct [database] in \
+                                   controller.toml";
+
 /// Why the store did not do something. A conflict with what is stored is not among these: it is an
 /// answer of the operation.
 #[derive(Debug, thiserror::Error)]
