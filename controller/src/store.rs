@@ -63,8 +63,8 @@ use self::engine::Engine;
 use self::error::StoreError;
 use self::model::{
     Acknowledged, Acknowledgement, AfterRestore, Alarm, ApplyOutcome, Begun, Claim, ClaimOutcome,
-    Entry, FleetState, Generation, HostState, Lease, Member, NewPolicy, Opening, Origin, Push,
-    Pushed, RunBegun,
+    Entry, FleetState, Generation, HostState, Lease, Member, NewPolicy, Opening, Origin,
+    PassWanted, Push, Pushed, RunBegun,
 };
 pub(crate) use self::place::Place;
 pub(crate) use self::postgres::check as check_postgres;
@@ -76,7 +76,6 @@ pub(crate) use self::sending::{
     SCHEMA, bytes_at_server, copy, examine, is_key_of, is_known, is_sealed_under, knows,
     rebuild_searches, reseal,
 };
-use self::sqlite::sessions::PassWanted;
 use self::sqlite::{alarms, claims, host_edits, hosts, members, meta, policies, rows, sessions};
 
 /// Handle to the store; clones share it.

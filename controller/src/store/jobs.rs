@@ -255,6 +255,19 @@ where
     }
 }
 
+/// Does something by itself, and knows in the end whether it could be done.
+fn one_by_one<T>(
+    transaction: &dyn Savepoints,
+    work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    if !transaction.goes_on() {
+        return Err(NotCommitted::RolledBack.into());
+    }
+    let done = in_savepoint(transaction, work)?;
+    transaction.confirm()?;
+    Ok(done)
+}
+
 fn in_savepoint<T>(
     transaction: &dyn Savepoints,
     work: impl FnOnce(&Connection) -> Result<T, StoreError>,

@@ -11,7 +11,9 @@ use super::model::{
     Invitation, Joining, KnownAuthorities, Member, MembersMoved, NewMember, NewToken, Origin,
     RevokeOutcome, StoredToken, SuccessionOutcome, Successor,
 };
-use super::sqlite::{changes, enrollment, host_edits, member_changes, members, succession, tokens};
+use super::sqlite::{
+    changes, enrollment, host_edits, members, members_changed, succession, tokens,
+};
 
 /// Tokens and members.
 impl Store {
@@ -97,13 +99,13 @@ impl Store {
 
     /// How far changes of members have come.
     pub(crate) async fn members_moved(&self) -> Result<MembersMoved, StoreError> {
-        self.engine.read(member_changes::moved).await
+        self.engine.read(members_changed::moved).await
     }
 
     /// Members that have changed after the change with this number, and those that have gone.
     pub(crate) async fn members_changed(&self, after: u64) -> Result<ChangedMembers, StoreError> {
         self.engine
-            .read(move |connection| member_changes::after(connection, after))
+            .read(move |connection| members_changed::after(connection, after))
             .await
     }
 

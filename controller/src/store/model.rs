@@ -58,7 +58,7 @@ pub use self::resealed::Resealed;
 pub(crate) use self::run::RunBegun;
 pub(crate) use self::scope::Scope;
 pub(crate) use self::server_facts::ServerFacts;
-pub(crate) use self::session::{Alarm, Begun, FleetState, Lease, Opening, Seen};
+pub(crate) use self::session::{Alarm, Begun, FleetState, Lease, Opening, PassWanted, Seen};
 pub(crate) use self::shared_authority::SharedAuthority;
 pub(crate) use self::sink::SinkCursor;
 pub(crate) use self::succession::{SuccessionOutcome, Successor};

@@ -13,6 +13,7 @@
 //! bytes. Nothing but sets is copied on the way to SQLite. Texts of statements are the same for every engine;
 //! parameters are `?1` and so on.
 
+mod each_row;
 mod error;
 mod params;
 pub(super) mod postgres;
@@ -24,11 +25,12 @@ pub(super) use rusqlite::Error as EncodeError;
 pub(super) use rusqlite::ToSql;
 pub(super) use rusqlite::types::{FromSql, ToSqlOutput, Value, ValueRef};
 
+pub(super) use self::each_row::Asked;
 pub(super) use self::error::{Error, OptionalExtension, is_cut};
 pub(super) use self::params::{Params, params, params_from_iter};
 pub(super) use self::postgres::NUL;
 use self::postgres::{Postgres, Taken, proofs};
-pub(super) use self::set::{Asked, Set, values};
+pub(super) use self::set::{Set, values};
 use super::seal::RowKey;
 
 /// Runs statements of one engine.

@@ -9,7 +9,7 @@
 //! | `readers`, `cost` | read-only connections in two lanes, and what a question may cost |
 //! | `meta`, `members`, `changes`, `enrollment`, `hosts`, `tokens`, `policies`, `claims`, `entries`, `events`, `event_rows`, `journals`, `alarms`, `search`, `sinks` | the SQL of one resource each: plain functions over a connection |
 //! | `succession` | keys that follow others |
-//! | `member_changes` | whose membership has changed, for whoever follows |
+//! | `member_changes`, `members_changed` | whose membership has changed: noted, and read by whoever follows |
 //! | `thinning` | checkpoints that stand closer than anybody needs go |
 //! | `checkpoints`, `proof` | what is signed of the log, and its rows with what proves them |
 //! | `retention` | bodies of old records go |
@@ -47,8 +47,9 @@ pub(super) mod host_edits;
 pub(super) mod hosts;
 mod journals;
 mod leases;
-pub(super) mod member_changes;
+mod member_changes;
 pub(super) mod members;
+pub(super) mod members_changed;
 pub(super) mod meta;
 pub(super) mod migrations;
 pub(super) mod names;

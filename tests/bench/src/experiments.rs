@@ -10,6 +10,7 @@ pub(crate) mod endurance;
 pub(crate) mod fleet_apply;
 pub(crate) mod flood;
 pub(crate) mod grants;
+mod pushes;
 mod questions;
 pub(crate) mod scale;
 pub(crate) mod several;

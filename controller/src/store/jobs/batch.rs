@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use super::sets::Outcomes;
-use super::{Answer, Message, Savepoints, Sets, Waiting, answer, in_savepoint};
-use crate::store::error::{NotCommitted, StoreError};
-use crate::store::sql::Connection;
+use super::{Answer, Message, Savepoints, Sets, Waiting, answer};
+use crate::store::error::StoreError;
 
 /// Writes in one transaction at most: bounds how long the first of them waits for the last.
 const BATCH_MAX: usize = 1024;
@@ -83,19 +82,6 @@ pub(in crate::store) fn gather(
         last,
         is_told_to_stop,
     }
-}
-
-/// Does something by itself, and knows in the end whether it could be done.
-pub(super) fn one_by_one<T>(
-    transaction: &dyn Savepoints,
-    work: impl FnOnce(&Connection) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    if !transaction.goes_on() {
-        return Err(NotCommitted::RolledBack.into());
-    }
-    let done = in_savepoint(transaction, work)?;
-    transaction.confirm()?;
-    Ok(done)
 }
 
 // === impl Batch ===

@@ -2,12 +2,10 @@
 
 use tokio::sync::oneshot;
 
-use super::batch::one_by_one;
-use super::{Answer, Savepoints, answer, in_savepoint};
+use super::{Answer, Savepoints, answer, in_savepoint, one_by_one};
 use crate::store::error::{NotCommitted, StoreError};
-use crate::store::model::{Acknowledged, Claim, Entry, Joining, NewToken};
+use crate::store::model::{Acknowledged, Claim, Entry, Joining, NewToken, PassWanted};
 use crate::store::sql::Connection;
-use crate::store::sqlite::sessions::PassWanted;
 
 /// A write that can be done together with others of its kind.
 pub(in crate::store) trait Together: Sized + Send + 'static {

@@ -1,8 +1,11 @@
 //! The beginning of a host's session: what the host says, and what is found by it.
 
+use std::sync::Arc;
+
 use fleet::Contract;
 
 use super::log::JournalEnd;
+use crate::store::seal::SealKey;
 
 /// What a host says when it opens its session.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -30,6 +33,15 @@ pub(crate) struct Seen {
     pub(crate) claim_epoch: u64,
     /// Seconds since the Unix epoch; 0 for none.
     pub(crate) newest_claimed_secs: u64,
+}
+
+/// A host that is to be given another pass within its session.
+#[derive(Debug)]
+pub(crate) struct PassWanted {
+    /// `Member::id`.
+    pub(crate) member: u64,
+    /// Under which passes are sealed.
+    pub(crate) seal: Arc<SealKey>,
 }
 
 /// What came of it.

@@ -2,7 +2,6 @@
 //! controller that it knows, and does its journal continue what is stored of it?
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use fleet::EventKind;
 
@@ -12,7 +11,9 @@ use super::set_back::{self, Evidence};
 use super::{alarms, hosts, leases, meta, policies, resealing};
 use crate::store::error::StoreError;
 use crate::store::jobs::{Lot, Sets, Together};
-use crate::store::model::{Begun, JournalEnd, Lineage, Opening, Origin, Pass, Presented, Seen};
+use crate::store::model::{
+    Begun, JournalEnd, Lineage, Opening, Origin, Pass, PassWanted, Presented, Seen,
+};
 use crate::store::seal::SealKey;
 use crate::store::sql::{Connection, OptionalExtension as _, Set, params};
 
@@ -76,12 +77,6 @@ pub(in crate::store) fn begin(
         save_all(connection, std::iter::once((&member, &lineage)))?;
     }
     Ok(begun)
-}
-
-/// A host that is to be given another pass within its session.
-pub(in crate::store) struct PassWanted {
-    pub(in crate::store) member: u64,
-    pub(in crate::store) seal: Arc<SealKey>,
 }
 
 /// Every host is given one with every policy that it is sent.

@@ -8,10 +8,10 @@ use fleet::Event;
 use super::*;
 use crate::store::fixture::Random;
 use crate::store::jobs::Together;
+use crate::store::model::PassWanted;
 use crate::store::model::{Acknowledged, Entry, HostWord, Lease, Push};
 use crate::store::seal::SealKey;
 use crate::store::sql::{self, Dialect, Value};
-use crate::store::sqlite::sessions::PassWanted;
 
 /// Tables of the replay list, of what hosts acknowledge, and of the log with what is said of hosts by the way, and
 /// their columns.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::arena::Arena;
-use crate::experiments::{audit, claims};
+use crate::experiments::{claims, pushes};
 use crate::fleet::{Company, Shape};
 use crate::report::{Report, Row};
 use crate::servers::Server;
@@ -33,7 +33,7 @@ pub(crate) fn run(arena: &Arena, quick: bool, report: &mut Report) -> anyhow::Re
         };
         let text = format!("{rate:.0}/s (p50 {p50}, p95 {p95})");
         add("claims", "claims_per_s", rate, text)?;
-        let (rate, text) = company.run(audit::stored(&company, time))?;
+        let (rate, text) = company.run(pushes::stored(&company, time))?;
         add("events stored", "events_per_s", rate, text)?;
     }
     Ok(())

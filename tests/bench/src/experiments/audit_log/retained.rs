@@ -11,7 +11,7 @@ use fleet::wire::audit_client::AuditClient;
 
 use super::{WEEK_MS, WEEKS};
 use crate::clock;
-use crate::experiments::audit::{BATCHES, Stored, stored_of};
+use crate::experiments::pushes::{BATCHES, Stored, stored_of};
 use crate::experiments::questions::{Served, compare};
 use crate::fleet::Company;
 use crate::report::{Report, Row};
