@@ -258,7 +258,7 @@ async fn a_moved_controller_is_restored_once_and_a_backup_as_often_as_one_likes(
         said.contains("was restored already") && said.contains(&first),
         "{said}"
     );
-    assert_eq!(std::fs::read_dir(to("m2")).unwrap().count(), 0);
+    assert!(!to("m2").exists());
     assert_eq!(std::fs::read(&moved).unwrap(), before);
 
     // Whoever insists has what any backup gives: the start knows that something may have happened.

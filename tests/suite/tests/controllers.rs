@@ -308,7 +308,7 @@ fn is_listed(operator: &Member, expected: &[(&str, &str, u64)]) -> Result<()> {
 
 /// The claims, grants and refusals that the log has, and what hosts have said of themselves.
 fn counted(operator: &Member, kind: &str) -> Result<usize> {
-    Ok(operator.audit(&["--kind", kind])?.len())
+    Ok(operator.audit(&["--all", "--kind", kind])?.len())
 }
 
 #[test]
