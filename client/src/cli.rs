@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use program::{LogArgs, ManArgs};
 
 use crate::commands::{
-    audit, can, close, complete, controller, host, join, keygen, knock, list, member, policy,
+    audit, can, close, complete, controllers, host, join, keygen, knock, list, member, policy,
     profile, proxy, report, run, sink, ssh, sync, token, who_can,
 };
 use crate::context::Context;
@@ -74,7 +74,7 @@ pub(crate) enum Command {
     Token(token::TokenArgs),
     Member(member::MemberArgs),
     Host(host::HostArgs),
-    Controller(controller::ControllerArgs),
+    Controllers(controllers::ControllersArgs),
     Policy(policy::PolicyArgs),
     WhoCan(who_can::WhoCanArgs),
     Can(can::CanArgs),
@@ -119,7 +119,7 @@ impl Command {
             Self::Token(args) => token::run(context, args).await,
             Self::Member(args) => member::run(context, args).await,
             Self::Host(args) => host::run(context, args).await,
-            Self::Controller(args) => controller::run(context, args).await,
+            Self::Controllers(args) => controllers::run(context, args).await,
             Self::Policy(args) => policy::run(context, args).await,
             Self::WhoCan(args) => who_can::run(context, args).await,
             Self::Can(args) => can::run(context, args).await,

@@ -4,7 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod can;
 pub(crate) mod close;
 pub(crate) mod complete;
-pub(crate) mod controller;
+pub(crate) mod controllers;
 pub(crate) mod host;
 pub(crate) mod join;
 pub(crate) mod keygen;

@@ -142,7 +142,7 @@ impl Operator for OperatorService {
     ) -> Result<Response<ListControllersResponse>, Status> {
         let caller = caller(&request)?;
         let ListControllersRequest {} = request.into_inner();
-        self.read(&caller, Question::new("controller list")).await?;
+        self.read(&caller, Question::new("controllers")).await?;
         let controllers = controllers::list(&self.context, &caller).into_iter();
         let controllers = controllers.map(|one| Controller {
             address: one.facts.address,

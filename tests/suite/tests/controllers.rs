@@ -287,7 +287,7 @@ fn what_is_applied_locked_or_rotated_at_one_of_two_controllers_holds_at_the_othe
     });
 }
 
-/// `postern controller list` comes to say of each, in whatever order, its address, state and hosts.
+/// `postern controllers` comes to say of each, in whatever order, its address, state and hosts.
 fn is_listed(operator: &Member, expected: &[(&str, &str, u64)]) -> Result<()> {
     let mut expected: Vec<_> = expected
         .iter()
@@ -295,7 +295,7 @@ fn is_listed(operator: &Member, expected: &[(&str, &str, u64)]) -> Result<()> {
         .collect();
     expected.sort_unstable();
     wait::until("what is listed of controllers", wait::SOON, || {
-        let listed = operator.run(&["controller", "list"])?.ok()?;
+        let listed = operator.run(&["controllers"])?.ok()?;
         let rows = listed.stdout.lines().skip(1).map(str::split_whitespace);
         let mut rows: Vec<_> = rows
             .map(|words| words.take(3).collect::<Vec<_>>().join(" "))

@@ -51,7 +51,7 @@ fn while_the_database_is_away_everybody_is_told_so_nothing_is_half_done_and_knoc
         let applied = operator.apply(&POLICY.replace("22", "23"), "the second")?;
         same("exit code", &applied.code, &3)?;
 
-        operator.run(&["controller", "list"])?.ok()?;
+        operator.run(&["controllers"])?.ok()?;
         let now = status(&controller)?;
         let field = |name: &str| now.get(name).context("no field").cloned();
         same("hosts connected", &field("hosts_connected")?, &1.into())?;

@@ -1,4 +1,4 @@
-//! `postern controller list`
+//! `postern controllers`
 
 use fleet::wire::{Controller, ListControllersRequest};
 use serde::Serialize;
@@ -16,9 +16,9 @@ use crate::time;
 /// JSON fields: address, version, since_ms, hosts, serving.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Examples:\n  postern controller list\n  postern controller list --json | jq -r 'select(.serving | not).address'"
+    after_help = "Examples:\n  postern controllers\n  postern controllers --json | jq -r 'select(.serving | not).address'"
 )]
-pub(super) struct ListArgs {
+pub(crate) struct ControllersArgs {
     #[command(flatten)]
     listing: Listing,
 }
@@ -33,7 +33,7 @@ struct Row<'a> {
     serving: bool,
 }
 
-pub(super) async fn run(context: &Context, args: ListArgs) -> Result {
+pub(crate) async fn run(context: &Context, args: ControllersArgs) -> Result {
     let connection = Connection::open(&context.profile).await?;
     let controllers = connection
         .operator()
