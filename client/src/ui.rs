@@ -96,6 +96,12 @@ impl Ui {
     }
 }
 
+/// What a cell of a table says where there is nothing to say.
+pub(crate) fn or_dash(text: &str) -> String {
+    let text = if text.is_empty() { "-" } else { text };
+    text.to_owned()
+}
+
 /// What others may have typed, with nothing but the ends of lines that could move a cursor.
 fn lines_only(text: &str) -> String {
     let lines: Vec<String> = text.split('\n').map(printable).collect();

@@ -265,12 +265,16 @@ pub(crate) enum Remedy {
     ChooseAnother,
     /// Ask for less at once.
     AskLess,
+    /// Ask again when the controller reaches its database: nothing was changed.
+    AwaitDatabase,
     /// Ask again, and say that it is meant.
     Confirm,
     /// Correct the request.
     Correct,
     /// Ask for something that exists.
     LookElsewhere,
+    /// Look whether it is done before asking again: the database went away meanwhile.
+    LookFirst,
     /// Nothing: the fault is the controller's, and its log has the cause.
     ReadTheLog,
     /// Look at what has changed since, and begin again.
@@ -325,11 +329,13 @@ impl Error {
             | Self::Renewal(_) => Remedy::AskForPermission,
             Self::TooMany | Self::Busy { .. } | Self::ClaimsFull => Remedy::Wait,
             Self::Stopping => Remedy::ComeBack,
+            Self::Store(StoreError::Disk { .. }) => Remedy::Wait,
             Self::Store(
-                StoreError::Disk { .. }
-                | StoreError::Unreachable { .. }
-                | StoreError::NotCommitted(NotCommitted::Unreachable(_) | NotCommitted::Unknown),
-            ) => Remedy::Wait,
+                StoreError::Unreachable { .. }
+                // One that comes back meanwhile has undone it.
+                | StoreError::NotCommitted(NotCommitted::Unreachable(_) | NotCommitted::RolledBack),
+            ) => Remedy::AwaitDatabase,
+            Self::Store(StoreError::NotCommitted(NotCommitted::Unknown)) => Remedy::LookFirst,
             Self::TooCostly | Self::NotRead { .. } => Remedy::AskLess,
             Self::Invalid { .. } | Self::InvalidPolicy(_) | Self::TestsFailed(_) => Remedy::Correct,
             Self::NameTaken { .. } | Self::KeyTaken { .. } => Remedy::ChooseAnother,

@@ -7,6 +7,7 @@ use crate::connection::{Connection, ask};
 use crate::context::{Context, Listing};
 use crate::error::Result;
 use crate::time;
+use crate::ui::or_dash;
 
 /// List the controllers that serve the fleet, and how many hosts are connected to each
 ///
@@ -76,22 +77,13 @@ impl<'a> From<&'a Controller> for Row<'a> {
 impl Row<'_> {
     fn columns(&self) -> [String; 5] {
         let state = if self.serving { "serving" } else { "silent" };
-        let since = match self.since_ms {
-            0 => "-".to_owned(),
-            at_ms => time::short(at_ms),
-        };
+        // One of an older version says nothing of itself.
         [
             or_dash(self.address),
             state.to_owned(),
             self.hosts.to_string(),
-            since,
+            time::short(self.since_ms),
             or_dash(self.version),
         ]
     }
-}
-
-/// One of an older version says nothing of itself.
-fn or_dash(text: &str) -> String {
-    let text = if text.is_empty() { "-" } else { text };
-    text.to_owned()
 }

@@ -4,7 +4,6 @@ use tonic::Status;
 use tonic::metadata::MetadataValue;
 
 use crate::error::{Error, Remedy};
-use crate::store::error::{NotCommitted, StoreError};
 
 /// Decides what a caller may learn: its own mistakes in full, ours only that there was one.
 impl From<Error> for Status {
@@ -25,24 +24,19 @@ impl From<Error> for Status {
             status.metadata_mut().insert(fleet::MEMBERSHIP, unknown);
             return status;
         }
-        if let Some(what) = of_the_database(&error) {
-            // Where its server is, is the operator's of this machine to know: the log says it.
-            let mut status = Self::resource_exhausted(match what {
-                fleet::DATABASE_AWAY => {
-                    "the controller cannot reach its database now; nothing was changed"
-                }
-                _ => {
-                    "the controller's database went away during the change: nobody knows whether it was made"
-                }
-            });
-            let what = MetadataValue::from_static(what);
-            status.metadata_mut().insert(fleet::DATABASE, what);
-            return status;
-        }
         match error.remedy() {
             Remedy::Authenticate => Self::unauthenticated(message),
             Remedy::AskForPermission => Self::permission_denied(message),
             Remedy::ComeBack => Self::unavailable(message),
+            // Where its server is, is the operator's of this machine to know: the log says it.
+            Remedy::AwaitDatabase => of_the_database(
+                fleet::DATABASE_AWAY,
+                "the controller cannot reach its database now; nothing was changed",
+            ),
+            Remedy::LookFirst => of_the_database(
+                fleet::DATABASE_IN_DOUBT,
+                "the controller's database went away during the change: nobody knows whether it was made",
+            ),
             // The one code that no other error has, so that clients know what to suggest.
             Remedy::Confirm => Self::out_of_range(message),
             Remedy::Wait | Remedy::AskLess => Self::resource_exhausted(message),
@@ -58,35 +52,12 @@ impl From<Error> for Status {
     }
 }
 
-/// What [`fleet::DATABASE`] is to say, where the database is why something was not done.
-const fn of_the_database(error: &Error) -> Option<&'static str> {
-    let Error::Store(error) = error else {
-        return None;
-    };
-    match error {
-        StoreError::Unreachable { .. }
-        // One that comes back meanwhile has undone it.
-        | StoreError::NotCommitted(NotCommitted::Unreachable(_) | NotCommitted::RolledBack) => {
-            Some(fleet::DATABASE_AWAY)
-        }
-        StoreError::NotCommitted(NotCommitted::Unknown) => Some(fleet::DATABASE_IN_DOUBT),
-        StoreError::NotCommitted(NotCommitted::Refused(_) | NotCommitted::Disk(_))
-        | StoreError::Engine(_)
-        | StoreError::Disk { .. }
-        | StoreError::Newer { .. }
-        | StoreError::Copy { .. }
-        | StoreError::Postgres(_)
-        | StoreError::HalfCopied
-        | StoreError::OtherSealKey { .. }
-        | StoreError::InUse(_)
-        | StoreError::Closed
-        | StoreError::Panicked
-        | StoreError::Damaged { .. }
-        | StoreError::Altered { .. }
-        | StoreError::Unproven { .. }
-        | StoreError::Mark { .. }
-        | StoreError::Seal(_) => None,
-    }
+/// A refusal because of the database: [`fleet::DATABASE`] says which.
+fn of_the_database(what: &'static str, message: &str) -> Status {
+    let mut status = Status::resource_exhausted(message);
+    let what = MetadataValue::from_static(what);
+    status.metadata_mut().insert(fleet::DATABASE, what);
+    status
 }
 
 /// Adds what time it is here to a refusal that is about time.
@@ -105,7 +76,7 @@ mod tests {
     use super::*;
     use crate::error::TokenRefused;
     use crate::random::NoRandomness;
-    use crate::store::error::EngineError;
+    use crate::store::error::{EngineError, NotCommitted, StoreError};
     use crate::store::seal::SealError;
 
     #[test]

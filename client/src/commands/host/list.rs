@@ -7,6 +7,7 @@ use crate::connection::{Connection, ask};
 use crate::context::{Context, Listing};
 use crate::error::Result;
 use crate::time;
+use crate::ui::or_dash;
 
 /// List the hosts: what they apply, and whether they are there
 ///
@@ -87,11 +88,6 @@ pub(super) async fn run(context: &Context, args: ListArgs) -> Result {
         ));
     }
     Ok(())
-}
-
-fn or_dash(text: &str) -> String {
-    let text = if text.is_empty() { "-" } else { text };
-    text.to_owned()
 }
 
 fn generation(row: &Row<'_>) -> String {
