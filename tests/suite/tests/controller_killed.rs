@@ -74,6 +74,13 @@ fn members(operator: &Member, name: &str) -> Result<Vec<Value>> {
     Ok(members)
 }
 
+/// Whether the controller of `who` says that `member` is locked.
+fn locked(who: &Member, member: &str) -> Result<bool> {
+    let shown = who.run(&["member", "show", member, "--json"])?.ok()?;
+    let shown: Value = serde_json::from_str(&shown.stdout)?;
+    Ok(shown.get("locked").and_then(Value::as_bool) == Some(true))
+}
+
 #[test]
 fn a_change_at_a_controller_that_is_killed_is_done_once_or_not_and_who_asked_reads_what_is_known() {
     in_lab(|lab| {
@@ -127,12 +134,12 @@ fn a_change_at_a_controller_that_is_killed_is_done_once_or_not_and_who_asked_rea
                 &["member", "lock", &member, "-m", "left"],
                 (&mut first, after),
             )?;
-            let shown = other
-                .run(&["member", "show", &member, "--json"])?
-                .ok()?
-                .stdout;
-            let shown: Value = serde_json::from_str(&shown)?;
-            told.agrees(shown.get("locked").and_then(Value::as_bool) == Some(true))?;
+            let is_locked = locked(&operator, &member)?;
+            told.agrees(is_locked)?;
+            // The one that lives takes her in, and that, when it looks next.
+            wait::until("the same lock at both", wait::SOON, || {
+                Ok(locked(&other, &member).is_ok_and(|there| there == is_locked))
+            })?;
         }
 
         // Otherwise no moment was one of the change.
