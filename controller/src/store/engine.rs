@@ -1,12 +1,12 @@
 //! One of the engines.
 
 use std::path::Path;
+use std::time::Duration;
 
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::error::StoreError;
 use super::jobs::Together;
-use super::lanes::Piece;
 use super::model::AtStart;
 use super::place::Place;
 use super::postgres::Postgres;
@@ -95,15 +95,16 @@ impl Engine {
         }
     }
 
-    /// Answers a question on a connection that can only read, in a lane of its own and within bounds.
+    /// Answers a question on a connection that can only read, in a lane of its own and within bounds; `served` is how
+    /// long it had a place so far, and whoever had least is next.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
-        piece: Piece,
+        served: Duration,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         match self {
-            Self::Sqlite(engine) => engine.ask(piece, work).await,
-            Self::Postgres(engine) => engine.readers().ask(piece, work).await,
+            Self::Sqlite(engine) => engine.ask(served, work).await,
+            Self::Postgres(engine) => engine.readers().ask(served, work).await,
         }
     }
 

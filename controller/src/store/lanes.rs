@@ -2,12 +2,16 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 use tokio::task::JoinError;
 
+use self::line::Line;
 use super::error::StoreError;
+
+mod line;
 
 /// What opens connections of one engine.
 pub(super) trait Source: Send + Sync + 'static {
@@ -26,25 +30,24 @@ pub(super) trait Source: Send + Sync + 'static {
 pub(super) struct Lane<S: Source> {
     source: S,
     free: Mutex<Vec<S::Connection>>,
-    permits: Arc<Semaphore>,
-    /// Who goes on stands in a line of its own before that of the places.
-    going_on: Arc<Semaphore>,
+    places: Arc<Places>,
 }
 
-/// Which piece of its work somebody comes with.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Piece {
-    /// The first, and mostly the only one.
-    First,
-    /// One of many: whoever has not begun waits for one such at most, however many there are.
-    Further,
-}
-
-/// A place in a lane.
+/// A place in a lane; whoever is next has it when it is dropped.
 #[derive(Debug)]
-pub(super) struct Permit {
-    _place: OwnedSemaphorePermit,
-    _going_on: Option<OwnedSemaphorePermit>,
+pub(super) struct Permit(Option<Arc<Places>>);
+
+/// As many as may work at one time.
+#[derive(Debug)]
+struct Places(Mutex<Taken>);
+
+/// Who has places, and who waits for one.
+#[derive(Debug)]
+struct Taken {
+    /// Nobody waits where there is any.
+    free: usize,
+    /// `None` where nobody may wait any more.
+    line: Option<Line<oneshot::Sender<Permit>>>,
 }
 
 // === impl Lane ===
@@ -55,22 +58,14 @@ impl<S: Source> Lane<S> {
         Arc::new(Self {
             source,
             free: Mutex::new(Vec::new()),
-            permits: Arc::new(Semaphore::new(max)),
-            // Half of the places, so that what is short has others.
-            going_on: Arc::new(Semaphore::new((max / 2).max(1))),
+            places: Arc::new(Places::new(max)),
         })
     }
 
-    /// Waits for a place.
-    pub(super) async fn permit(&self, piece: Piece) -> Result<Permit, StoreError> {
-        let going_on = match piece {
-            Piece::First => None,
-            Piece::Further => Some(acquire(&self.going_on).await?),
-        };
-        Ok(Permit {
-            _place: acquire(&self.permits).await?,
-            _going_on: going_on,
-        })
+    /// Waits for a place, for work that had one for so long already: whoever had least is next.
+    pub(super) async fn permit(&self, served: Duration) -> Result<Permit, StoreError> {
+        let given = self.places.ask(served).ok_or(StoreError::Closed)?;
+        given.await.map_err(|_| StoreError::Closed)
     }
 
     /// Does `work` in a place.
@@ -95,8 +90,7 @@ impl<S: Source> Lane<S> {
 
     /// Refuses what comes now or waits in line; what has begun goes on.
     pub(super) fn close(&self) {
-        self.permits.close();
-        self.going_on.close();
+        self.places.0.lock().line = None;
     }
 
     fn take(&self) -> Result<S::Connection, StoreError> {
@@ -126,9 +120,66 @@ impl<S: Source> fmt::Debug for Lane<S> {
     }
 }
 
-async fn acquire(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, StoreError> {
-    let permit = Arc::clone(of).acquire_owned().await;
-    permit.map_err(|_| StoreError::Closed)
+// === impl Places ===
+
+impl Places {
+    const fn new(max: usize) -> Self {
+        let line = Some(Line::new());
+        Self(Mutex::new(Taken { free: max, line }))
+    }
+
+    /// What gives a place as soon as there is one. `None` where nobody may wait any more.
+    fn ask(self: &Arc<Self>, served: Duration) -> Option<oneshot::Receiver<Permit>> {
+        let (give, given) = oneshot::channel();
+        let mut taken = self.0.lock();
+        let Taken { free, line } = &mut *taken;
+        let line = line.as_mut()?;
+        if *free == 0 {
+            line.push(served, give);
+            return Some(given);
+        }
+        *free -= 1;
+        drop(taken);
+        self.give(give);
+        Some(given)
+    }
+
+    /// Gives a place that somebody had to whoever is next.
+    fn give_on(self: &Arc<Self>) {
+        loop {
+            let mut taken = self.0.lock();
+            let Some(next) = taken.line.as_mut().and_then(Line::next) else {
+                taken.free += 1;
+                return;
+            };
+            drop(taken);
+            if self.give(next) {
+                return;
+            }
+        }
+    }
+
+    /// False where nobody waits there any more.
+    fn give(self: &Arc<Self>, to: oneshot::Sender<Permit>) -> bool {
+        match to.send(Permit(Some(Arc::clone(self)))) {
+            Ok(()) => true,
+            Err(mut permit) => {
+                // It is still ours to give.
+                permit.0 = None;
+                false
+            }
+        }
+    }
+}
+
+// === impl Permit ===
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(places) = self.0.take() {
+            places.give_on();
+        }
+    }
 }
 
 /// A reading ends without a result when it panics or when the runtime shuts down under it.

@@ -1,8 +1,9 @@
 //! What the log is asked: pages of answers, what comes after a record, and whom it knows.
 
+use std::time::Duration;
+
 use super::Store;
 use super::error::StoreError;
-use super::lanes::Piece;
 use super::model::{Cursor, EventFilter, LogHead, LogNames, Onward, Page, Use, UsesAsked};
 use super::sqlite::{names, retention, search, uses, words};
 
@@ -12,8 +13,8 @@ const LOTS_MAX: usize = 200;
 // === impl Store ===
 
 impl Store {
-    /// The next rows of an answer, newest first, at most `limit`: what was found of them at a bounded
-    /// cost, and where to go on. Others are asked in between. A future that is dropped ends the search.
+    /// The next rows of an answer, newest first, at most `limit`: what was found of them in one turn at a
+    /// place, and where to go on. Others have theirs in between. A future that is dropped ends the search.
     pub(crate) async fn look(
         &self,
         filter: EventFilter,
@@ -27,13 +28,8 @@ impl Store {
                 ..Page::default()
             });
         }
-        let piece = if from.after == Cursor::NEWEST {
-            Piece::First
-        } else {
-            Piece::Further
-        };
         self.engine
-            .ask(piece, move |connection| {
+            .ask(from.course.served, move |connection| {
                 search::page(connection, &filter, from, limit)
             })
             .await
@@ -64,7 +60,7 @@ impl Store {
     /// Counts grants that were opened; `None` when that costs more than one question may.
     pub(crate) async fn uses(&self, asked: UsesAsked) -> Result<Option<Vec<Use>>, StoreError> {
         self.engine
-            .ask(Piece::First, move |connection| {
+            .ask(Duration::ZERO, move |connection| {
                 uses::count(connection, &asked)
             })
             .await

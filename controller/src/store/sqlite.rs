@@ -90,7 +90,6 @@ use self::cost::Allowance;
 use self::readers::Readers;
 use super::error::{EngineError, NotCommitted, StoreError, Trouble};
 use super::jobs::{Together, Writes};
-use super::lanes::Piece;
 use super::model::AtStart;
 use super::seal::{RowKey, SealKey};
 use super::sql::Connection;
@@ -225,10 +224,10 @@ impl Sqlite {
     /// [`Allowance::QUESTION`].
     pub(super) async fn ask<T: Send + 'static>(
         &self,
-        piece: Piece,
+        served: Duration,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let of = (Allowance::QUESTION, piece);
+        let of = (Allowance::QUESTION, served);
         let answer = self.readers.ask(of, work).await;
         answer.map_err(|error| disk::named(error, &self.path))
     }

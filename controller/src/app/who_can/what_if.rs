@@ -17,7 +17,7 @@ use crate::access::roles::may;
 use crate::app::policy::{Draft, TestedLine, parse, run_tests, with_keys};
 use crate::context::Context;
 use crate::error::Error;
-use crate::store::model::{Cursor, EventFilter};
+use crate::store::model::{Cursor, EventFilter, Onward};
 use crate::targets::facts;
 use crate::timestamp::Timestamp;
 
@@ -188,10 +188,10 @@ struct Replay<'p> {
 
 impl Replay<'_> {
     async fn all(&mut self, context: &Context, filter: EventFilter) -> Result<(), Error> {
-        let mut after = Cursor::NEWEST;
+        let mut from = Onward::from(Cursor::NEWEST);
         let mut count = 0;
         loop {
-            let page = context.store.look(filter.clone(), after, PAGE).await?;
+            let page = context.store.look(filter.clone(), from, PAGE).await?;
             for row in &page.rows {
                 match row.event.event() {
                     // By what the machine is now, whatever it was called then.
@@ -209,8 +209,8 @@ impl Replay<'_> {
                 ));
                 return Ok(());
             }
-            match page.next {
-                Some(next) => after = next,
+            match page.onward() {
+                Some(onward) => from = onward,
                 None => return Ok(()),
             }
             tokio::task::yield_now().await;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use fleet::{Event, EventKind, EventRecord};
 
@@ -123,8 +124,19 @@ pub(crate) struct Page {
     pub(crate) next: Option<Cursor>,
     /// The search cost more than one may and was given up there.
     pub(crate) cut: bool,
-    /// What drives the search where it goes on.
+    /// How it goes on there.
+    pub(crate) course: Course,
+}
+
+/// How a search goes on where it stopped, so that nothing of that is found out again.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Course {
+    /// What drives it; `None` at the beginning.
     pub(crate) chosen: Option<Chosen>,
+    /// Rows of that which are looked at next; `None` at the beginning.
+    pub(crate) rows: Option<usize>,
+    /// How long it had a place so far.
+    pub(crate) served: Duration,
 }
 
 /// Which index drives the search for an answer, and how far back it is known to be the best.
@@ -140,8 +152,7 @@ pub(crate) struct Chosen {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Onward {
     pub(crate) after: Cursor,
-    /// By the page before; `None` at the first.
-    pub(crate) chosen: Option<Chosen>,
+    pub(crate) course: Course,
 }
 
 // === impl Entry ===
@@ -243,8 +254,8 @@ impl fmt::Display for Port {
 impl Page {
     /// Where the next page of the answer begins; `None` when this is the last.
     pub(crate) fn onward(&self) -> Option<Onward> {
-        let chosen = self.chosen;
-        self.next.map(|after| Onward { after, chosen })
+        let course = self.course;
+        self.next.map(|after| Onward { after, course })
     }
 }
 
@@ -261,8 +272,8 @@ impl Chosen {
 
 impl From<Cursor> for Onward {
     fn from(after: Cursor) -> Self {
-        let chosen = None;
-        Self { after, chosen }
+        let course = Course::default();
+        Self { after, course }
     }
 }
 

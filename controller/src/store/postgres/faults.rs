@@ -14,7 +14,6 @@ use nix::sys::signal::Signal;
 use self::load::Load;
 use self::proxy::{Cut, Proxy};
 use super::trial::Trial;
-use crate::store::lanes::Piece;
 use crate::store::place::PostgresSettings;
 
 /// A process that is killed loses nothing that it has written, with these, either.
@@ -155,7 +154,7 @@ fn a_question_that_nobody_waits_for_any_more_ends_at_the_server() {
                 }
                 Ok(())
             };
-            engine.readers().ask(Piece::First, work).await
+            engine.readers().ask(Duration::ZERO, work).await
         })
     };
     let asked = "SELECT count(*) FROM pg_stat_activity

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::server::Server;
 use crate::clock;
 use crate::store::error::StoreError;
-use crate::store::lanes::{Lane, Piece, Source};
+use crate::store::lanes::{Lane, Source};
 use crate::store::sql::Connection;
 use crate::store::sql::postgres::Postgres;
 
@@ -77,7 +77,7 @@ impl Readers {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let permit = self.control.permit(Piece::First).await?;
+        let permit = self.control.permit(Duration::ZERO).await?;
         self.control.run(permit, |it| it.read(work)).await
     }
 
@@ -86,7 +86,7 @@ impl Readers {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let permit = self.sending.permit(Piece::First).await?;
+        let permit = self.sending.permit(Duration::ZERO).await?;
         self.sending.run(permit, |it| it.read(work)).await
     }
 
@@ -94,10 +94,10 @@ impl Readers {
     /// for the answer any more.
     pub(in crate::store) async fn ask<T: Send + 'static>(
         &self,
-        piece: Piece,
+        served: Duration,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let permit = self.questions.permit(piece).await?;
+        let permit = self.questions.permit(served).await?;
         let unwanted = CancellationToken::new();
         let _ends = unwanted.clone().drop_guard();
         let answer = self.questions.run(permit, |it| {

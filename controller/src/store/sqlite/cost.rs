@@ -56,6 +56,12 @@ struct Turns {
     begun: Duration,
 }
 
+/// How long it is since this was called, whenever it is asked.
+pub(super) fn watch() -> impl Fn() -> Duration {
+    let began = clock::instant();
+    move || began.elapsed()
+}
+
 // === impl Meter ===
 
 impl Meter {

@@ -11,13 +11,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::Connection;
 
 use super::cost::{Allowance, Asked, Meter};
 use super::{connection, rows};
 use crate::store::error::{NotCommitted, StoreError, Trouble};
-use crate::store::lanes::{Lane, Piece, Source};
+use crate::store::lanes::{Lane, Source};
 use crate::store::seal::RowKey;
 use crate::store::sql;
 
@@ -65,7 +66,7 @@ impl Readers {
         &self,
         work: impl FnOnce(&sql::Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let permit = self.control.permit(Piece::First).await?;
+        let permit = self.control.permit(Duration::ZERO).await?;
         self.control.run(permit, |it| work(it)).await
     }
 
@@ -74,7 +75,7 @@ impl Readers {
         &self,
         work: impl FnOnce(&sql::Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let permit = self.sending.permit(Piece::First).await?;
+        let permit = self.sending.permit(Duration::ZERO).await?;
         self.sending.run(permit, |it| work(it)).await
     }
 
@@ -83,10 +84,10 @@ impl Readers {
     /// `OperationInterrupted`.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
-        (allowance, piece): (Allowance, Piece),
+        (allowance, served): (Allowance, Duration),
         work: impl FnOnce(&sql::Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let permit = self.questions.permit(piece).await?;
+        let permit = self.questions.permit(served).await?;
         let asked = Asked::default();
         let meter = Meter::new(allowance, &asked);
         let answer = self.questions.run(permit, move |connection| {
@@ -103,7 +104,7 @@ impl Readers {
         let asked = Asked::default();
         let meter = Meter::new(Allowance::WITHOUT_END, &asked);
         let lane = Lane::new(self.reading.clone(), 1);
-        let permit = lane.permit(Piece::First).await?;
+        let permit = lane.permit(Duration::ZERO).await?;
         let checked = lane.run(permit, move |connection| {
             meter.during(connection, || quick_check(connection))
         });

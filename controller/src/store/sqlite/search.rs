@@ -3,14 +3,15 @@
 //! Newest first by the hosts' own time, a page at a time: the next page begins where the one before
 //! ended (keyset paging), so that no reading holds the database for long. Each question is driven by
 //! the one index that has the fewest rows where the answer is looked for, counted before and not
-//! guessed (`choice`). Where that has many and few of them are asked for, a page looks at
-//! [`EFFORT`] of them and says from where to go on. What is not in the order of time and not
+//! guessed (`choice`). Where that has many and few of them are asked for, a page looks at as many
+//! as one turn is enough for (`pace`), and says from where to go on. What is not in the order of time and not
 //! rare ends at the question's allowance.
 
 mod choice;
 mod conditions;
 mod driver;
 mod known;
+mod pace;
 mod statement;
 
 use fleet::EventRecord;
@@ -18,8 +19,9 @@ use fleet::EventRecord;
 use self::conditions::Window;
 use self::driver::Driver;
 use self::known::Known;
+use self::pace::{EFFORT, Turn};
 use self::statement::Statement;
-use super::reasons;
+use super::{cost, reasons};
 use crate::store::error::StoreError;
 use crate::store::model::{Cursor, EventFilter, LogRow, Onward, Page};
 #[cfg(test)]
@@ -29,21 +31,6 @@ use crate::store::sql::{Connection, Error, OptionalExtension as _, Row, is_cut, 
 /// Reasons that are looked for by their index; more are looked for among all events.
 const REASONS_MAX: usize = 16;
 
-/// How many rows of the driving index are looked at, about.
-#[derive(Clone, Copy, Debug)]
-struct Effort {
-    /// In the first window; each is twice the one before.
-    first: usize,
-    /// For one page.
-    most: usize,
-}
-
-/// Some ten milliseconds.
-const EFFORT: Effort = Effort {
-    first: 1_024,
-    most: 16_384,
-};
-
 /// See `Store::look`.
 pub(in crate::store) fn page(
     connection: &Connection,
@@ -51,32 +38,37 @@ pub(in crate::store) fn page(
     from: Onward,
     limit: usize,
 ) -> Result<Page, StoreError> {
-    page_with(connection, filter, (from, limit), EFFORT)
+    let turn = Turn {
+        effort: EFFORT,
+        taken: &cost::watch(),
+    };
+    page_with(connection, filter, (from, limit), &turn)
 }
 
 fn page_with(
     connection: &Connection,
     filter: &EventFilter,
-    (Onward { after, chosen }, limit): (Onward, usize),
-    effort: Effort,
+    (Onward { after, course }, limit): (Onward, usize),
+    turn: &Turn<'_>,
 ) -> Result<Page, StoreError> {
     let mut page = Page {
         next: Some(after),
-        chosen,
+        course,
         ..Page::default()
     };
-    match fill(connection, filter, (limit, effort), &mut page) {
+    match fill(connection, filter, (limit, turn), &mut page) {
         Err(error) if is_cut(&error) => page.cut = true,
         result => result?,
     }
+    page.course.served += (turn.taken)();
     Ok(page)
 }
 
-/// Reads window after window until the page is full, the log is at its end, or enough was looked at.
+/// Reads window after window until the page is full, the log is at its end, or the turn is over.
 fn fill(
     connection: &Connection,
     filter: &EventFilter,
-    (limit, effort): (usize, Effort),
+    (limit, turn): (usize, &Turn<'_>),
     page: &mut Page,
 ) -> Result<(), StoreError> {
     let Some(known) = known(connection, filter)? else {
@@ -84,16 +76,21 @@ fn fill(
         return Ok(());
     };
     let candidates = Driver::candidates(filter, &known);
-    let (mut examined, mut rows) = (0, effort.first);
+    let mut pace = turn.pace(page.course.rows);
     while let Some(after) = page.next {
-        let chosen = match page.chosen.filter(|chosen| chosen.holds_after(after)) {
+        let chosen = match page
+            .course
+            .chosen
+            .filter(|chosen| chosen.holds_after(after))
+        {
             Some(chosen) => chosen,
             None => choice::choose(connection, filter, &known, (&candidates, after))?,
         };
-        page.chosen = Some(chosen);
+        page.course.chosen = Some(chosen);
         // By time all is found, should there be fewer candidates than there were.
         let driver = candidates.get(chosen.driver).unwrap_or(&Driver::Time);
-        let depth = choice::window(connection, filter, &known, driver, (after, rows))?;
+        pace.begin((turn.taken)());
+        let depth = choice::window(connection, filter, &known, driver, (after, pace.rows()))?;
         let window = Window {
             after,
             floor_ms: depth.floor_ms,
@@ -113,11 +110,11 @@ fn fill(
             Some(last) if page.rows.len() >= limit => Some(Cursor::after(last)),
             Some(_) | None => depth.floor_ms.map(Cursor::before),
         };
-        examined += depth.rows;
-        if page.rows.len() >= limit || examined >= effort.most {
+        let goes_on = pace.end(depth.rows, (turn.taken)());
+        page.course.rows = Some(pace.next_turn());
+        if page.rows.len() >= limit || !goes_on {
             break;
         }
-        rows = (rows * 2).min(effort.most - examined);
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use fleet::{EventKind, Role};
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::store::model::{CONTROLLER, Cursor, EventFilter, KEY_DEFAULT};
+use crate::store::model::{CONTROLLER, Cursor, EventFilter, KEY_DEFAULT, Onward};
 use crate::timestamp::Timestamp;
 
 const PAGE: usize = 1_000;
@@ -59,10 +59,10 @@ pub(super) async fn look(
         kinds: kinds.map(i32::from).to_vec(),
         ..filter
     };
-    let mut after = Cursor::NEWEST;
+    let mut from = Onward::from(Cursor::NEWEST);
     let mut count = 0;
     loop {
-        let page = context.store.look(filter.clone(), after, PAGE).await?;
+        let page = context.store.look(filter.clone(), from, PAGE).await?;
         for row in &page.rows {
             let event = row.event();
             let at = Timestamp::from_ms(event.at_ms);
@@ -72,9 +72,9 @@ pub(super) async fn look(
             }
         }
         count += page.rows.len();
-        match page.next {
+        match page.onward() {
             _ if page.cut || count >= EVENTS_MAX => return Ok(false),
-            Some(next) => after = next,
+            Some(onward) => from = onward,
             None => return Ok(true),
         }
     }

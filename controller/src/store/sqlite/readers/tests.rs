@@ -41,7 +41,7 @@ async fn what_the_fleet_waits_for_never_waits_for_a_question() {
     for _ in 0..8 {
         let (readers, held) = (Arc::clone(&readers), Arc::clone(&held));
         asked.push(tokio::spawn(async move {
-            let question = readers.ask((Allowance::QUESTION, Piece::First), move |_| {
+            let question = readers.ask((Allowance::QUESTION, Duration::ZERO), move |_| {
                 let _ = held.lock().recv();
                 Ok(())
             });
@@ -74,11 +74,11 @@ async fn a_question_that_costs_too_much_is_given_up_after_the_same_work_on_every
     };
 
     let error = readers
-        .ask((allowance, Piece::First), endless)
+        .ask((allowance, Duration::ZERO), endless)
         .await
         .unwrap_err();
     let after = readers
-        .ask((allowance, Piece::First), |connection| {
+        .ask((allowance, Duration::ZERO), |connection| {
             Ok(connection.query_row("SELECT 1", [], |row| row.get::<_, i64>(0))?)
         })
         .await;
@@ -100,7 +100,7 @@ async fn a_question_that_takes_too_long_is_given_up() {
     };
 
     let error = readers(&dir)
-        .ask((allowance, Piece::First), endless)
+        .ask((allowance, Duration::ZERO), endless)
         .await
         .unwrap_err();
 
@@ -119,7 +119,7 @@ async fn whoever_goes_away_takes_the_question_along() {
     let asking = {
         let readers = Arc::clone(&readers);
         tokio::spawn(async move {
-            let question = readers.ask((allowance, Piece::First), move |connection| {
+            let question = readers.ask((allowance, Duration::ZERO), move |connection| {
                 let _ = began.try_send(());
                 endless(connection)
             });
@@ -133,27 +133,27 @@ async fn whoever_goes_away_takes_the_question_along() {
     // The one place of the lane is free again only when the work itself has ended.
     assert!(
         readers
-            .ask((allowance, Piece::First), |_| Ok(()))
+            .ask((allowance, Duration::ZERO), |_| Ok(()))
             .await
             .is_ok()
     );
 }
 
 #[tokio::test]
-async fn whoever_has_not_begun_waits_for_one_piece_of_those_who_go_on() {
+async fn whoever_has_not_begun_waits_for_the_one_in_the_place_however_many_go_on() {
     let dir = TempDir::new().unwrap();
     let readers = readers(&dir);
     let (release, held) = mpsc::channel::<()>();
     let held = Arc::new(Mutex::new(held));
     let done = Arc::new(Mutex::new(Vec::new()));
     let mut asked = Vec::new();
-    let further = std::iter::repeat_n(Piece::Further, 8);
-    for piece in further.chain([Piece::First]) {
+    let wide = std::iter::repeat_n(Duration::from_secs(1), 8);
+    for served in wide.chain([Duration::ZERO]) {
         let (readers, held, done) = (Arc::clone(&readers), Arc::clone(&held), Arc::clone(&done));
         asked.push(tokio::spawn(async move {
-            let question = readers.ask((Allowance::QUESTION, piece), move |_| {
+            let question = readers.ask((Allowance::QUESTION, served), move |_| {
                 let _ = held.lock().recv();
-                done.lock().push(piece);
+                done.lock().push(served);
                 Ok(())
             });
             question.await
@@ -170,6 +170,45 @@ async fn whoever_has_not_begun_waits_for_one_piece_of_those_who_go_on() {
     }
 
     let done = done.lock();
-    let waited = done.iter().position(|piece| *piece == Piece::First);
+    let waited = done.iter().position(Duration::is_zero);
     assert_eq!(waited, Some(1), "{done:?}");
+}
+
+#[tokio::test]
+async fn a_place_goes_to_who_still_waits_and_comes_back_when_nobody_does() {
+    let dir = TempDir::new().unwrap();
+    let readers = readers(&dir);
+    let lane = &readers.questions;
+    let held = lane.permit(Duration::ZERO).await.unwrap();
+    let waits = |served: u64| {
+        let lane = Arc::clone(lane);
+        tokio::spawn(async move { lane.permit(Duration::from_secs(served)).await })
+    };
+    let (gone, goes_on) = (waits(0), waits(1));
+    tokio::task::yield_now().await;
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+
+    drop(held);
+    let next = goes_on.await.unwrap().unwrap();
+    let never_taken = waits(0);
+    tokio::task::yield_now().await;
+    // Given to a task that ends before it looks.
+    drop(next);
+    never_taken.abort();
+    let _ = never_taken.await;
+
+    assert!(lane.permit(Duration::ZERO).await.is_ok());
+    let last = waits(0);
+    assert!(last.await.unwrap().is_ok());
+    let held = lane.permit(Duration::ZERO).await.unwrap();
+    let waiting = waits(0);
+    tokio::task::yield_now().await;
+    readers.close();
+    assert!(matches!(waiting.await.unwrap(), Err(StoreError::Closed)));
+    drop(held);
+    assert!(matches!(
+        lane.permit(Duration::ZERO).await,
+        Err(StoreError::Closed)
+    ));
 }

@@ -1,10 +1,12 @@
+use std::time::Duration;
+
 use fleet::EventKind;
 use fleet::event::Event;
 
 use super::super::columns::{Compact, address_key, address_range};
 use super::super::{events, meta, words};
+use super::pace::Effort;
 use super::*;
-use crate::store::lanes::Piece;
 use crate::store::model::Chosen;
 use crate::store::postgres::trial::Trial;
 
@@ -12,6 +14,15 @@ fn database() -> rusqlite::Connection {
     let mut connection = rusqlite::Connection::open_in_memory().unwrap();
     super::super::migrations::apply(&mut connection).unwrap();
     connection
+}
+
+/// A turn that looks at so many rows, and takes no time.
+fn effort(first: usize, most: usize) -> Turn<'static> {
+    let time = Duration::from_millis(20);
+    Turn {
+        effort: Effort { first, most, time },
+        taken: &|| Duration::ZERO,
+    }
 }
 
 #[test]
@@ -247,13 +258,13 @@ fn an_answer_that_is_looked_for_piece_by_piece_is_the_whole_answer() {
     let connection = database();
     let all = log(&connection);
     while words::index(&connection, 100).unwrap() < words::newest(&connection).unwrap() {}
-    let little = Effort { first: 1, most: 1 };
+    let little = effort(1, 1);
 
     for bits in (0..1 << FIELDS).step_by(3) {
         let filter = question(bits);
         let (mut found, mut onward) = (Vec::new(), Some(Onward::from(Cursor::NEWEST)));
         while let Some(from) = onward {
-            let page = page_with(&connection, &filter, (from, 7), little).unwrap();
+            let page = page_with(&connection, &filter, (from, 7), &little).unwrap();
             assert!(page.next != Some(from.after) && !page.cut, "{filter:?}");
             found.extend(page.rows.iter().map(|row| row.at_ms));
             onward = page.onward();
@@ -288,8 +299,8 @@ fn of_two_common_things_that_never_meet_a_page_looks_at_a_bounded_part_and_says_
         ..EventFilter::default()
     };
     let page = |most| {
-        let effort = Effort { first: 100, most };
-        page_with(&connection, &filter, (Cursor::NEWEST.into(), 10), effort).unwrap()
+        let turn = effort(100, most);
+        page_with(&connection, &filter, (Cursor::NEWEST.into(), 10), &turn).unwrap()
     };
 
     // Windows of 100 and of 200 events of hers, each the second of all; or of what is left.
@@ -359,18 +370,16 @@ fn what_was_chosen_drives_as_far_back_as_it_was_counted_and_then_is_chosen_anew(
         until_ms: Some(100),
     };
     let page = |after| {
-        let from = Onward {
-            after,
-            chosen: Some(given),
-        };
+        let mut from = Onward::from(after);
+        from.course.chosen = Some(given);
         page(&connection, &filter, from, 10).unwrap()
     };
 
     let before = page(Cursor::NEWEST);
     let after = page(Cursor::before(100));
 
-    assert_eq!(before.chosen, Some(given));
-    assert_eq!(after.chosen, Some(Chosen::default()));
+    assert_eq!(before.course.chosen, Some(given));
+    assert_eq!(after.course.chosen, Some(Chosen::default()));
     for (found, newest) in [(before, u64::MAX), (after, 100)] {
         let expected = all
             .iter()
@@ -423,7 +432,7 @@ fn over_postgresql_the_index_that_was_counted_drives_whatever_else_is_asked_for(
         .enable_all()
         .build()
         .unwrap();
-    let explained = engine.readers().ask(Piece::First, |connection| {
+    let explained = engine.readers().ask(Duration::ZERO, |connection| {
         for bits in (0_usize..1 << FIELDS).filter(|bits| bits.count_ones() <= 3) {
             let filter = question(bits);
             let known = Known {
