@@ -85,6 +85,16 @@ pub(crate) struct Keeper {
     pub(crate) origin: Origin,
 }
 
+/// What somebody presents, before it is compared with the log.
+#[derive(Debug)]
+pub(crate) struct Presented {
+    keeper: Keeper,
+    keys: Arc<Keys>,
+    shown: Shown,
+    /// What is to be compared; `None` where none of ours is presented.
+    kept: Option<Signed>,
+}
+
 // === impl Keys ===
 
 impl Keys {
@@ -211,8 +221,8 @@ impl Checkpoints {
         let _alone = self.making.lock().await;
         let State { mut keys, newest } = self.state.lock().clone();
         let mut end = store.log_end().await?;
-        if let Some(Signed { checkpoint, note }) = newest {
-            if end == end_of(&checkpoint) {
+        if let Some(newest) = newest {
+            if end == end_of(&newest.checkpoint) {
                 return Ok(());
             }
             let keeper = Keeper {
@@ -220,10 +230,8 @@ impl Checkpoints {
                 host: None,
                 origin: Origin::controller(RequestId::new()?.to_string()),
             };
-            if self
-                .compare(store, &keeper, (&checkpoint, &note), now)
-                .await?
-            {
+            let root = store.root_at(newest.checkpoint.size).await?;
+            if contradicts(store, &keeper, (&newest, root), now).await? {
                 end = store.log_end().await?;
             }
         }
@@ -255,74 +263,121 @@ impl Checkpoints {
         note: &str,
         now: Timestamp,
     ) -> Result<Shown, Error> {
+        let presented = self.open(keeper.clone(), note);
+        let root = match presented.size() {
+            Some(size) => store.root_at(size).await?,
+            None => None,
+        };
+        presented.compare(store, root, now).await
+    }
+
+    /// What somebody presents, and what she is to be shown.
+    pub(crate) fn open(&self, keeper: Keeper, note: &str) -> Presented {
         let state = self.state.lock().clone();
         let keys = Arc::clone(&state.keys);
         let mut shown = state.shown();
-        if note.is_empty() {
-            return Ok(shown);
-        }
-        // Also of a key that had ended: what was shown before the log was cut is evidence.
-        let (key, checkpoint) = match keys.chain.open_of_any_time(note) {
-            Ok(opened) => opened,
-            Err(error) => {
-                note_foreign(keeper, error);
-                return Ok(shown);
+        let mut kept = None;
+        if !note.is_empty() {
+            // Also of a key that had ended: what was shown before the log was cut is evidence.
+            match keys.chain.open_of_any_time(note) {
+                Ok((key, checkpoint)) => {
+                    let before = keys.chain.keys().take_while(|known| *known != key);
+                    let before = before.count().min(shown.successions.len());
+                    shown.successions.drain(..before);
+                    shown.is_of_former_key = key != keys.chain.newest();
+                    let note = note.to_owned();
+                    kept = Some(Signed { checkpoint, note });
+                }
+                Err(error) => note_foreign(&keeper, error),
             }
+        }
+        Presented {
+            keeper,
+            keys,
+            shown,
+            kept,
+        }
+    }
+}
+
+// === impl Presented ===
+
+impl Presented {
+    /// How many records what is presented covers; `None` where it is none of ours.
+    pub(crate) fn size(&self) -> Option<u64> {
+        self.kept.as_ref().map(|kept| kept.checkpoint.size)
+    }
+
+    /// Compares it with the log, whose chain value is `root` after so many records, records what contradicts it, and
+    /// says what to keep from now on.
+    pub(crate) async fn compare(
+        self,
+        store: &Store,
+        mut root: Option<[u8; 32]>,
+        now: Timestamp,
+    ) -> Result<Shown, Error> {
+        let Self {
+            keeper,
+            keys,
+            mut shown,
+            kept,
+        } = self;
+        let Some(kept) = kept else {
+            return Ok(shown);
         };
-        let before = keys.chain.keys().take_while(|known| *known != key);
-        let before = before.count().min(shown.successions.len());
-        shown.successions.drain(..before);
-        shown.is_of_former_key = key != keys.chain.newest();
-        self.compare(store, keeper, (&checkpoint, note), now)
-            .await?;
-        let Checkpoint { size, .. } = checkpoint;
-        if let Some(root) = store.root_at(size).await? {
+        let size = kept.checkpoint.size;
+        if contradicts(store, &keeper, (&kept, root), now).await? {
+            // What was recorded of it may be that very record.
+            root = store.root_at(size).await?;
+        }
+        if let Some(root) = root {
             let at_ms = now.ms();
             shown.restated = Checkpoint { size, root, at_ms }.sign(&keys.signer);
         }
         Ok(shown)
     }
+}
 
-    /// Whether the log contradicts a checkpoint of ours; recorded, unless that loss is known.
-    async fn compare(
-        &self,
-        store: &Store,
-        keeper: &Keeper,
-        (checkpoint, note): (&Checkpoint, &str),
-        now: Timestamp,
-    ) -> Result<bool, Error> {
-        let end = end_of(checkpoint);
-        let found = store.root_at(end.size).await?;
-        let newest = store.log_end().await?.size;
-        let what = match found {
-            Some(root) if root == end.root => return Ok(false),
-            Some(_) => "other records stand in the place of those, or they were changed".to_owned(),
-            None => format!("it ends at record {newest}, and what came after that is gone"),
-        };
-        let reason = format!(
-            "the log is not what {} was shown of it at {}, when it had {} records: {what}. Was the \
-             database put back to an older copy? Evidence: {}",
-            keeper.name,
-            Timestamp::from_ms(checkpoint.at_ms),
-            end.size,
-            note.trim_end().replace('\n', "|")
-        );
-        let conflict = Conflict {
-            end,
-            signed_at_ms: checkpoint.at_ms,
-            note: note.to_owned(),
-            whose: keeper.name.clone(),
-            host: keeper.host,
-            reason: reason.clone(),
-        };
-        let is_news = store
-            .record_conflict(conflict, keeper.origin.clone(), now.ms())
-            .await?;
-        if is_news {
-            tracing::error!(reason, "the log was set back or rewritten");
+/// Whether the log, where what is kept ends, contradicts that; recorded, unless that loss is known.
+async fn contradicts(
+    store: &Store,
+    keeper: &Keeper,
+    (kept, root): (&Signed, Option<[u8; 32]>),
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let Signed { checkpoint, note } = kept;
+    let end = end_of(checkpoint);
+    let what = match root {
+        Some(root) if root == end.root => return Ok(false),
+        Some(_) => "other records stand in the place of those, or they were changed".to_owned(),
+        None => {
+            let newest = store.log_end().await?.size;
+            format!("it ends at record {newest}, and what came after that is gone")
         }
-        Ok(true)
+    };
+    let reason = format!(
+        "the log is not what {} was shown of it at {}, when it had {} records: {what}. Was the \
+         database put back to an older copy? Evidence: {}",
+        keeper.name,
+        Timestamp::from_ms(checkpoint.at_ms),
+        end.size,
+        note.trim_end().replace('\n', "|")
+    );
+    let conflict = Conflict {
+        end,
+        signed_at_ms: checkpoint.at_ms,
+        note: note.clone(),
+        whose: keeper.name.clone(),
+        host: keeper.host,
+        reason: reason.clone(),
+    };
+    let is_news = store
+        .record_conflict(conflict, keeper.origin.clone(), now.ms())
+        .await?;
+    if is_news {
+        tracing::error!(reason, "the log was set back or rewritten");
     }
+    Ok(true)
 }
 
 /// What the store keeps of the keys, with a first one where there is none.

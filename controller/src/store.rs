@@ -63,8 +63,8 @@ use self::engine::Engine;
 use self::error::StoreError;
 use self::model::{
     Acknowledged, Acknowledgement, AfterRestore, Alarm, ApplyOutcome, Begun, Claim, ClaimOutcome,
-    Entry, FleetState, Generation, HostState, Lease, Member, NewPolicy, Opening, Origin,
-    PassWanted, Push, Pushed, RunBegun,
+    Entry, FleetState, Generation, HostSeen, HostState, Lease, Member, NewPolicy, Opening, Origin,
+    PassWanted, Push, Pushed, RunBegun, SessionWanted,
 };
 pub(crate) use self::place::Place;
 pub(crate) use self::postgres::check as check_postgres;
@@ -76,7 +76,7 @@ pub(crate) use self::sending::{
     SCHEMA, bytes_at_server, copy, examine, is_key_of, is_known, is_sealed_under, knows,
     rebuild_searches, reseal,
 };
-use self::sqlite::{alarms, claims, host_edits, hosts, members, meta, policies, rows, sessions};
+use self::sqlite::{alarms, claims, hosts, members, meta, policies, rows};
 
 /// Handle to the store; clones share it.
 #[derive(Clone, Debug)]
@@ -240,14 +240,15 @@ impl Store {
         found: Origin,
         now_ms: u64,
     ) -> Result<Begun, StoreError> {
-        let seal = Arc::clone(&self.seal);
-        self.engine
-            .write(move |connection| {
-                // It may have been given another name since the call began.
-                let name = host_edits::name_of(connection, host)?.unwrap_or(name);
-                sessions::begin(connection, &seal, (host, &name), &opening, &found, now_ms)
-            })
-            .await
+        let wanted = SessionWanted {
+            host,
+            name,
+            opening,
+            found,
+            now_ms,
+            seal: Arc::clone(&self.seal),
+        };
+        self.engine.join(Box::new(wanted)).await?
     }
 
     /// Gives a host another pass within its session.
@@ -279,9 +280,7 @@ impl Store {
 impl Store {
     /// A host was heard.
     pub(crate) async fn host_seen(&self, host: u64, now_ms: u64) -> Result<(), StoreError> {
-        self.engine
-            .write(move |connection| hosts::seen(connection, host, now_ms))
-            .await
+        self.engine.join(HostSeen { host, now_ms }).await
     }
 
     /// A host's word on its policy, and until when the text is good that it acknowledges, where that

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet::{Capability, Contract, EventKind, Role};
+use fleet::{Capability, EventKind, Role};
 use spa::Service;
 use tokio::sync::mpsc;
 
@@ -149,9 +149,12 @@ pub(crate) async fn open_session(
         }
         context.sessions.lock(&caller.name, &lock.reason);
     }
-    let presented = (audit_checkpoint.as_str(), opening.contract.as_ref());
-    let (audit, only_key) = show_log(context, caller, presented, now).await?;
-    let begun = begin(context, caller, opening, now).await?;
+    let follows_keys = opening
+        .contract
+        .as_ref()
+        .is_some_and(|contract| contract.can(Capability::AuditSuccession));
+    let (begun, shown) = begin(context, caller, (opening, &audit_checkpoint), now).await?;
+    let (audit, only_key) = shown_to(shown, follows_keys);
     let lease = begun.lease.map(Validity::from);
     let passes = keeps_passes.then(|| Passes {
         store: context.store.clone(),
@@ -204,29 +207,24 @@ fn check_opening(opening: &Opening) -> Result<(), Error> {
     }
 }
 
-/// Compares what the host keeps of the fleet's log with the log. What it is shown, and the only key that it
-/// may be told of where its program does not know that another may follow.
-async fn show_log(
-    context: &Context,
-    caller: &Caller,
-    (note, contract): (&str, Option<&Contract>),
-    now: Timestamp,
-) -> Result<(Shown, Option<String>), Error> {
-    let keeper = Keeper {
+/// Who presents what a host keeps of the fleet's log.
+fn keeper(caller: &Caller) -> Keeper {
+    Keeper {
         name: format!("host {}", caller.name),
         host: Some(caller.id),
         origin: Origin::controller(caller.request.to_string()),
-    };
-    let Context {
-        checkpoints, store, ..
-    } = context;
-    let shown = checkpoints.present(store, &keeper, note, now).await?;
-    if contract.is_some_and(|contract| contract.can(Capability::AuditSuccession)) {
-        return Ok((shown, None));
+    }
+}
+
+/// What a host is shown of the fleet's log, and the only key that it may be told of where its program does not know that
+/// another may follow.
+fn shown_to(shown: Shown, follows_keys: bool) -> (Shown, Option<String>) {
+    if follows_keys {
+        return (shown, None);
     }
     let shown = shown.for_who_cannot_follow();
     let only_key = shown.key.clone();
-    Ok((shown, Some(only_key)))
+    (shown, Some(only_key))
 }
 
 /// Two machines use one state directory: both are told that they may do nothing, until an operator
@@ -256,13 +254,16 @@ async fn lock_cloned(
     Ok(())
 }
 
-/// Compares what a host says with what is known, and does what follows from it for the fleet.
+/// Compares what a host says with what is known, and does what follows from it for the fleet; and what it keeps of the
+/// fleet's log with that.
 async fn begin(
     context: &Context,
     caller: &Caller,
-    opening: Opening,
+    (mut opening, kept): (Opening, &str),
     now: Timestamp,
-) -> Result<Begun, Error> {
+) -> Result<(Begun, Shown), Error> {
+    let presented = context.checkpoints.open(keeper(caller), kept);
+    opening.checkpoint = presented.size();
     let host = (caller.id, caller.name.clone());
     let found = Origin::controller(caller.request.to_string());
     let begun = context
@@ -283,7 +284,8 @@ async fn begin(
         context.refresh_fleet_state().await?;
         context.rollout.renumber().await?;
     }
-    Ok(begun)
+    let shown = presented.compare(&context.store, begun.root, now);
+    Ok((begun, shown.await?))
 }
 
 /// Notes that a host was there until now.

@@ -230,6 +230,7 @@ fn hello(request: SessionRequest, contract: Contract) -> Hello {
             keeps_passes: contract.can(Capability::SessionPass),
             contract: Some(contract),
             is_locked: false,
+            checkpoint: None,
             seen: Seen {
                 generation: highest_generation,
                 claim_epoch: highest_claim_epoch,

@@ -1,6 +1,6 @@
 //! Writes that wait, for whichever engine: many are done in one transaction, and each is answered after
 //! its commit. Claims that wait are judged and stored as one set, and so are records of the log, what
-//! hosts acknowledge, tokens that are made, and who joins.
+//! hosts acknowledge, tokens that are made, who joins, sessions that are opened, and passes.
 //!
 //! | file | what |
 //! |---|---|

@@ -37,7 +37,7 @@ pub(crate) use self::change::{Change, ChangeOutcome, Changed, Whom};
 pub(crate) use self::claim::{Claim, ClaimOutcome};
 pub(crate) use self::examined::{Examined, Whose};
 pub(crate) use self::filter::{EventFilter, LogNames};
-pub(crate) use self::host::{Acknowledged, Acknowledgement, HostState, HostWord};
+pub(crate) use self::host::{Acknowledged, Acknowledgement, HostSeen, HostState, HostWord};
 pub(crate) use self::host_edit::{HostEdit, HostEdited};
 pub(crate) use self::lineage::{Lineage, Pass, Presented};
 pub(crate) use self::log::{
@@ -58,7 +58,9 @@ pub use self::resealed::Resealed;
 pub(crate) use self::run::RunBegun;
 pub(crate) use self::scope::Scope;
 pub(crate) use self::server_facts::ServerFacts;
-pub(crate) use self::session::{Alarm, Begun, FleetState, Lease, Opening, PassWanted, Seen};
+pub(crate) use self::session::{
+    Alarm, Begun, FleetState, Lease, Opening, PassWanted, Seen, SessionWanted,
+};
 pub(crate) use self::shared_authority::SharedAuthority;
 pub(crate) use self::sink::SinkCursor;
 pub(crate) use self::succession::{SuccessionOutcome, Successor};

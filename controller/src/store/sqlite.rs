@@ -13,7 +13,7 @@
 //! | `thinning` | checkpoints that stand closer than anybody needs go |
 //! | `checkpoints`, `proof` | what is signed of the log, and its rows with what proves them |
 //! | `retention` | bodies of old records go |
-//! | `sessions`, `set_back` | what is found out when a host opens its session: was it, or this database, set back? |
+//! | `openings`, `sessions`, `set_back` | sessions that are opened at one time, and what is found out by one: was its host, or this database, set back? |
 //! | `columns`, `words`, `reasons`, `searched` | what of an event is searched; whether all of it is there |
 //! | `rows` | rows that nobody else can have written |
 //! | `recorded` | whether rows are what the log says of them |
@@ -54,6 +54,7 @@ pub(super) mod meta;
 pub(super) mod migrations;
 pub(super) mod names;
 mod number;
+mod openings;
 pub(super) mod others;
 pub(super) mod policies;
 pub(super) mod proof;

@@ -3,6 +3,7 @@
 
 mod claims;
 mod joining;
+mod openings;
 mod set_back;
 mod sets;
 

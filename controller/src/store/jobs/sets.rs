@@ -4,7 +4,9 @@ use tokio::sync::oneshot;
 
 use super::{Answer, Savepoints, answer, in_savepoint, one_by_one};
 use crate::store::error::{NotCommitted, StoreError};
-use crate::store::model::{Acknowledged, Claim, Entry, Joining, NewToken, PassWanted};
+use crate::store::model::{
+    Acknowledged, Claim, Entry, HostSeen, Joining, NewToken, PassWanted, SessionWanted,
+};
 use crate::store::sql::Connection;
 
 /// A write that can be done together with others of its kind.
@@ -32,6 +34,8 @@ pub(in crate::store) struct Sets {
     pub(in crate::store) log: Lot<Entry>,
     pub(in crate::store) acknowledged: Lot<Acknowledged>,
     pub(in crate::store) passes: Lot<PassWanted>,
+    pub(in crate::store) sessions: Lot<Box<SessionWanted>>,
+    pub(in crate::store) seen: Lot<HostSeen>,
     weight: usize,
 }
 
@@ -52,6 +56,8 @@ pub(in crate::store) struct Outcomes {
     log: Vec<<Entry as Together>::Outcome>,
     acknowledged: Vec<<Acknowledged as Together>::Outcome>,
     passes: Vec<<PassWanted as Together>::Outcome>,
+    sessions: Vec<<Box<SessionWanted> as Together>::Outcome>,
+    seen: Vec<<HostSeen as Together>::Outcome>,
 }
 
 /// One of a set, whatever it is.
@@ -96,6 +102,8 @@ impl Sets {
             self.log.several.len(),
             self.acknowledged.several.len(),
             self.passes.several.len(),
+            self.sessions.several.len(),
+            self.seen.several.len(),
         ];
         of_each.iter().sum()
     }
@@ -118,6 +126,8 @@ impl Sets {
                 log: self.log.all(connection)?,
                 acknowledged: self.acknowledged.all(connection)?,
                 passes: self.passes.all(connection)?,
+                sessions: self.sessions.all(connection)?,
+                seen: self.seen.all(connection)?,
             })
         })
     }
@@ -130,6 +140,8 @@ impl Sets {
         answers.extend(self.log.answers(outcomes.log));
         answers.extend(self.acknowledged.answers(outcomes.acknowledged));
         answers.extend(self.passes.answers(outcomes.passes));
+        answers.extend(self.sessions.answers(outcomes.sessions));
+        answers.extend(self.seen.answers(outcomes.seen));
         answers
     }
 
@@ -141,6 +153,8 @@ impl Sets {
         answers.extend(self.log.one_by_one(transaction));
         answers.extend(self.acknowledged.one_by_one(transaction));
         answers.extend(self.passes.one_by_one(transaction));
+        answers.extend(self.sessions.one_by_one(transaction));
+        answers.extend(self.seen.one_by_one(transaction));
         answers
     }
 }

@@ -70,3 +70,11 @@ pub(crate) struct Acknowledgement {
     /// What else it says.
     pub(crate) word: HostWord,
 }
+
+/// A host that was heard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HostSeen {
+    /// `Member::id`.
+    pub(crate) host: u64,
+    pub(crate) now_ms: u64,
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use fleet::Contract;
 
+use super::Origin;
 use super::log::JournalEnd;
 use crate::store::seal::SealKey;
 
@@ -24,6 +25,8 @@ pub(crate) struct Opening {
     pub(crate) seen: Seen,
     /// `None` from hosts that do not say.
     pub(crate) journal: Option<JournalEnd>,
+    /// How many records of the fleet's log the checkpoint covers that it presents; `None` for none of ours.
+    pub(crate) checkpoint: Option<u64>,
 }
 
 /// What a host says that it was told, at any time.
@@ -33,6 +36,21 @@ pub(crate) struct Seen {
     pub(crate) claim_epoch: u64,
     /// Seconds since the Unix epoch; 0 for none.
     pub(crate) newest_claimed_secs: u64,
+}
+
+/// A host that opens its session.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionWanted {
+    /// `Member::id`.
+    pub(crate) host: u64,
+    /// As it was called when it called.
+    pub(crate) name: String,
+    pub(crate) opening: Opening,
+    /// What is wrong with it was found by whom.
+    pub(crate) found: Origin,
+    pub(crate) now_ms: u64,
+    /// Under which passes are sealed.
+    pub(crate) seal: Arc<SealKey>,
 }
 
 /// A host that is to be given another pass within its session.
@@ -57,6 +75,9 @@ pub(crate) struct Begun {
     pub(crate) cloned: Option<String>,
     /// The numbers of the fleet have changed, because the host knew higher ones.
     pub(crate) fleet_changed: bool,
+    /// The chain value of the fleet's log where the checkpoint ends that the host presents; `None` where the log does
+    /// not reach so far.
+    pub(crate) root: Option<[u8; 32]>,
     /// What was found, for the log; each is recorded too.
     pub(crate) found: Vec<String>,
     /// What the host acknowledged last, where that is known and the host keeps passes: from others it

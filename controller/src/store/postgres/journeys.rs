@@ -2,10 +2,16 @@
 //! next one of every controller waits for it.
 
 use fleet::{EventKind, EventRecord, Role};
+use parking_lot::Mutex;
+
+use std::sync::Arc;
 
 use super::trial::Trial;
 use crate::store::fixture::{NOW_MS, apply, change, event, invitation, join, new_member};
-use crate::store::model::{Acknowledgement, Claim, HostWord, Lease, Origin};
+use crate::store::jobs::Together;
+use crate::store::model::{
+    Acknowledgement, Claim, HostWord, JournalEnd, Lease, Opening, Origin, SessionWanted,
+};
 use crate::store::place::Place;
 use crate::store::seal::SealKey;
 use crate::store::{Engine, Store};
@@ -105,6 +111,56 @@ async fn redeem_token(store: &Store, number: u8) {
     store.enroll(secret, member, joined, NOW_MS).await.unwrap();
 }
 
+/// Hosts that join, and have sessions: what they present the next time.
+const STORM: std::ops::Range<u64> = 0..40;
+
+/// A session of a host that has a journal, and keeps what it was given and shown.
+fn session(host: u64, name: String, pass: Vec<u8>) -> SessionWanted {
+    SessionWanted {
+        host,
+        name,
+        opening: Opening {
+            pass,
+            run: "run-1".to_owned(),
+            keeps_passes: true,
+            journal: Some(JournalEnd {
+                epoch: "2".repeat(32),
+                ..JournalEnd::default()
+            }),
+            checkpoint: Some(3),
+            ..Opening::default()
+        },
+        found: Origin::controller("ab".repeat(16)),
+        now_ms: NOW_MS,
+        seal: Arc::new(SealKey::new(&[7; 32])),
+    }
+}
+
+/// A session of a host, and the next one.
+async fn open(store: &Store, (id, name): (u64, String), given: &Mutex<Vec<u8>>) {
+    let pass = given.lock().clone();
+    let SessionWanted { opening, found, .. } = session(id, name.clone(), pass);
+    let begun = store.begin_session((id, name), opening, found, NOW_MS);
+    let begun = begun.await;
+    let begun = begun.unwrap();
+    assert_eq!(
+        (begun.found.as_slice(), begun.root.is_some()),
+        (&[][..], true)
+    );
+    *given.lock() = begun.pass;
+}
+
+/// The same of many hosts at one time, as they wait together.
+async fn open_all(store: &Store, hosts: &[(u64, String)]) {
+    let openings = hosts.iter().cloned();
+    let openings = openings.map(|(id, name)| Box::new(session(id, name, Vec::new())));
+    let openings: Vec<_> = openings.collect();
+    let opened = store
+        .engine
+        .write(move |connection| Together::all(connection, &openings));
+    assert_eq!(opened.await.unwrap().len(), hosts.len());
+}
+
 #[test]
 fn no_write_goes_to_the_server_more_often_than_it_has_to() {
     let trial = Trial::start(FAST);
@@ -115,6 +171,17 @@ fn no_write_goes_to_the_server_more_often_than_it_has_to() {
             join(&counted.store, Role::User, &format!("user-{number}")).await;
         }
     });
+
+    let storm: Vec<_> = STORM
+        .map(|number| {
+            let name = format!("storm-{number}");
+            let host = counted
+                .runtime
+                .block_on(join(&counted.store, Role::Host, &name));
+            (host.id, name)
+        })
+        .collect();
+    let given = Mutex::default();
 
     let found = [
         (
@@ -131,6 +198,21 @@ fn no_write_goes_to_the_server_more_often_than_it_has_to() {
         (
             "another pass for a host",
             counted.count(async |store, _| store.renew_pass(1).await.unwrap()),
+        ),
+        (
+            "a host that opens its session",
+            counted.count(async |store, _| open(store, storm[0].clone(), &given).await),
+        ),
+        (
+            "many hosts that open theirs",
+            counted.count(async |store, number| {
+                let each = storm.chunks(storm.len() / 4).nth(number.into());
+                open_all(store, each.unwrap_or_default()).await;
+            }),
+        ),
+        (
+            "a host whose session has ended",
+            counted.count(async |store, _| store.host_seen(1, NOW_MS).await.unwrap()),
         ),
         ("a token", counted.count(make_token)),
         ("a host that joins", counted.count(redeem_token)),
@@ -153,7 +235,10 @@ fn no_write_goes_to_the_server_more_often_than_it_has_to() {
         ("records of a host", 2),
         ("a record of the controller's own", 2),
         ("what a host acknowledges", 2),
-        ("another pass for a host", 3),
+        ("another pass for a host", 2),
+        ("a host that opens its session", 2),
+        ("many hosts that open theirs", 2),
+        ("a host whose session has ended", 2),
         ("a token", 3),
         ("a host that joins", 11),
         ("a policy", 5),

@@ -1,5 +1,7 @@
 //! Statements that are run for each row of a set.
 
+use std::collections::BTreeMap;
+
 use super::postgres::{Answer, Postgres};
 use super::{Connection, Error, Row, Set, Statement, params_from_iter};
 
@@ -39,6 +41,22 @@ impl Asked<'_> {
                 None => Ok(()),
             },
         }
+    }
+
+    /// What it gives for each row of the set, one row at most, by the key that has the number of that.
+    pub(in crate::store) fn by<K: Clone + Ord, T>(
+        self,
+        keys: &[K],
+        mut read: impl FnMut(&Row<'_>) -> Result<T, Error>,
+    ) -> Result<BTreeMap<K, T>, Error> {
+        let mut found = BTreeMap::new();
+        self.each(|number, row| {
+            if let Some(key) = keys.get(number) {
+                found.insert(key.clone(), read(row)?);
+            }
+            Ok(())
+        })?;
+        Ok(found)
     }
 }
 

@@ -21,6 +21,15 @@ pub(in crate::store) fn values(params: impl Params) -> Result<Vec<Value>, Error>
 // === impl Set ===
 
 impl Set {
+    /// Of these rows; all have as many values.
+    pub(in crate::store) fn of(rows: impl IntoIterator<Item = impl Params>) -> Result<Self, Error> {
+        let mut set = Self::default();
+        for row in rows {
+            set.push(row)?;
+        }
+        Ok(set)
+    }
+
     /// Adds a row; all have as many values.
     pub(in crate::store) fn push(&mut self, params: impl Params) -> Result<(), Error> {
         self.rows.push(values(params)?);

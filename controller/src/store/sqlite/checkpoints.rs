@@ -9,7 +9,11 @@ use super::{alarms, events, meta, rows};
 use crate::store::error::StoreError;
 use crate::store::model::{Conflict, KeyRotated, LogEnd, LogKeys, Origin};
 use crate::store::seal::SealKey;
-use crate::store::sql::{Connection, OptionalExtension as _, params};
+use crate::store::sql::{Asked, Connection, OptionalExtension as _, Set, params};
+
+const ROOT: &str = "SELECT log_chain FROM events WHERE id = ?1";
+/// The chain value before the first record.
+pub(super) const BEFORE_ALL: Option<[u8; 32]> = Some([0; 32]);
 
 /// What binds the secret to its place.
 pub(super) const PLACE: &str = "audit key";
@@ -284,13 +288,22 @@ pub(in crate::store) fn root_at(
     size: u64,
 ) -> Result<Option<[u8; 32]>, StoreError> {
     if size == 0 {
-        return Ok(Some([0; 32]));
+        return Ok(BEFORE_ALL);
     }
     let root = connection
-        .prepare_cached("SELECT log_chain FROM events WHERE id = ?1")?
+        .prepare_cached(ROOT)?
         .query_row([signed(size)], |row| row.get(0))
         .optional()?;
     Ok(root)
+}
+
+/// Asks for those of several records; there is no record 0, where the value is [`BEFORE_ALL`].
+pub(super) fn ask_roots<'c>(
+    connection: &'c Connection,
+    sizes: &[u64],
+) -> Result<Asked<'c>, StoreError> {
+    let asked = Set::of(sizes.iter().map(|size| [signed(*size)]))?;
+    Ok(connection.ask_each(ROOT, asked)?)
 }
 
 /// Records a contradiction. False, and no event, where it is of a loss that is known: the same

@@ -11,6 +11,8 @@ use crate::store::jobs::{Lot, Sets, Together};
 use crate::store::model::{Claim, ClaimOutcome};
 use crate::store::sql::{Asked, Connection, Error, OptionalExtension as _, Row, Set, params};
 
+const DATE_WON: &str = "SELECT through_secs FROM claim_dates_won WHERE host = ?1";
+
 /// Domain and digest.
 type Message<'c> = (&'c [u8; 32], &'c [u8; 32]);
 /// What holds a message: its host, and the number that has it there.
@@ -171,10 +173,19 @@ fn note_dates_won(connection: &Connection, dates: BTreeMap<&str, u64>) -> Result
     Ok(())
 }
 
+/// Asks for the newest dates of what these hosts have won.
+pub(super) fn ask_dates_won<'c>(
+    connection: &'c Connection,
+    hosts: &[String],
+) -> Result<Asked<'c>, StoreError> {
+    let asked = Set::of(hosts.iter().map(|host| [host]))?;
+    Ok(connection.ask_each(DATE_WON, asked)?)
+}
+
 /// The newest date of what this host has won, as far as it is known here.
 pub(super) fn newest_known_secs(connection: &Connection, host: &str) -> Result<u64, StoreError> {
     let known: Option<u64> = connection
-        .prepare_cached("SELECT through_secs FROM claim_dates_won WHERE host = ?1")?
+        .prepare_cached(DATE_WON)?
         .query_row([host], |row| row.get(0))
         .optional()?;
     let since_secs = meta::claim_dates_since_secs(connection)?;

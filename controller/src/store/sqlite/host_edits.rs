@@ -12,7 +12,7 @@ use super::number::signed;
 use super::{events, member_changes, members, tokens};
 use crate::store::error::StoreError;
 use crate::store::model::{HostEdit, HostEdited, Member};
-use crate::store::sql::{Connection, OptionalExtension as _, Set, params};
+use crate::store::sql::{Asked, Connection, OptionalExtension as _, Set, params};
 
 const NAME: &str = "SELECT name FROM members WHERE id = ?1";
 
@@ -128,18 +128,14 @@ pub(super) fn names_of(
     hosts: impl Iterator<Item = u64>,
 ) -> Result<BTreeMap<u64, String>, StoreError> {
     let hosts: Vec<u64> = hosts.collect::<BTreeSet<_>>().into_iter().collect();
-    let mut asked = Set::default();
-    for host in &hosts {
-        asked.push([signed(*host)])?;
-    }
-    let mut names = BTreeMap::new();
-    connection
-        .prepare_cached(NAME)?
-        .query_each(&asked, |number, row| {
-            if let Some(host) = hosts.get(number) {
-                names.insert(*host, row.get(0)?);
-            }
-            Ok(())
-        })?;
-    Ok(names)
+    Ok(ask_names(connection, &hosts)?.by(&hosts, |row| row.get(0))?)
+}
+
+/// Asks for the same.
+pub(super) fn ask_names<'c>(
+    connection: &'c Connection,
+    hosts: &[u64],
+) -> Result<Asked<'c>, StoreError> {
+    let asked = Set::of(hosts.iter().map(|host| [signed(*host)]))?;
+    Ok(connection.ask_each(NAME, asked)?)
 }

@@ -8,7 +8,7 @@ use super::leases;
 use super::number::signed;
 use crate::store::error::StoreError;
 use crate::store::jobs::{Lot, Sets, Together};
-use crate::store::model::{Acknowledged, Acknowledgement, HostState, HostWord, Opening};
+use crate::store::model::{Acknowledged, Acknowledgement, HostSeen, HostState, HostWord, Opening};
 use crate::store::sql::{Connection, Error, Row, Set, params};
 
 const SEEN: &str = "UPDATE host_states SET last_seen_ms = ?2 WHERE member = ?1";
@@ -108,40 +108,42 @@ fn push(rows: &mut Set, acknowledged: &Acknowledged) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A host that opens its session says its version, and what it can do.
+/// Hosts that open their sessions, each once, say their versions, and what they can do.
 pub(super) fn connected(
     connection: &Connection,
-    member: u64,
-    opening: &Opening,
-    now_ms: u64,
+    several: &[(u64, &Opening, u64)],
 ) -> Result<(), StoreError> {
-    let contract = opening.contract.as_ref().map(Contract::to_string);
+    let mut rows = Set::default();
+    for (member, opening, now_ms) in several {
+        let contract = opening.contract.as_ref().map(Contract::to_string);
+        let version = &opening.agent_version;
+        rows.push(params![signed(*member), version, signed(*now_ms), contract])?;
+    }
     connection
         .prepare_cached(
             "UPDATE host_states SET agent_version = ?2, last_seen_ms = ?3, contract = ?4
              WHERE member = ?1",
         )?
-        .execute(params![
-            signed(member),
-            opening.agent_version,
-            signed(now_ms),
-            contract
-        ])?;
+        .execute_each(&rows)?;
     Ok(())
 }
 
-pub(in crate::store) fn seen(
-    connection: &Connection,
-    member: u64,
-    now_ms: u64,
-) -> Result<(), StoreError> {
-    connection
-        .prepare_cached(SEEN)?
-        .execute(params![signed(member), signed(now_ms)])?;
-    Ok(())
+/// Hosts that were heard.
+impl Together for HostSeen {
+    type Outcome = ();
+
+    fn among(sets: &mut Sets) -> &mut Lot<Self> {
+        &mut sets.seen
+    }
+
+    fn all(connection: &Connection, several: &[Self]) -> Result<Vec<()>, StoreError> {
+        let seen = several.iter().map(|seen| (seen.host, seen.now_ms));
+        all_seen(connection, seen.collect())?;
+        Ok(vec![(); several.len()])
+    }
 }
 
-/// The same of several; a host that is there twice was seen when it says so last.
+/// Hosts were heard; one that is there twice was seen when it says so last.
 pub(super) fn all_seen(
     connection: &Connection,
     seen: BTreeMap<u64, u64>,

@@ -62,7 +62,7 @@ impl Placed {
 // === impl Journal ===
 
 impl Journal {
-    fn read(row: &Row<'_>) -> Result<Self, Error> {
+    pub(super) fn read(row: &Row<'_>) -> Result<Self, Error> {
         Ok(Self {
             id: row.get(0)?,
             host: row.get(1)?,
@@ -331,13 +331,27 @@ pub(super) fn newest_of(
     connection: &Connection,
     member: u64,
 ) -> Result<Option<Journal>, StoreError> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM journals j
-         WHERE j.member = ?1 AND j.forked_from IS NULL ORDER BY j.id DESC LIMIT 1"
-    );
     let journal = connection
-        .prepare_cached(&sql)?
+        .prepare_cached(&newest_begun())?
         .query_row([signed(member)], Journal::read)
         .optional()?;
     Ok(journal.filter(|journal| !journal.retired))
+}
+
+/// Asks for the newest of several members, also where they were told to end it.
+pub(super) fn ask_newest_of<'c>(
+    connection: &'c Connection,
+    members: &[u64],
+) -> Result<Asked<'c>, StoreError> {
+    let asked = Set::of(members.iter().map(|member| [signed(*member)]))?;
+    Ok(connection.ask_each(&newest_begun(), asked)?)
+}
+
+/// Journals go with the name of their host (`host_edits`), by which they are found without reading all.
+fn newest_begun() -> String {
+    format!(
+        "SELECT {COLUMNS} FROM members m JOIN event_hosts h ON h.name = m.name
+         JOIN journals j ON j.host = h.id
+         WHERE m.id = ?1 AND j.member = m.id AND j.forked_from IS NULL ORDER BY j.id DESC LIMIT 1"
+    )
 }

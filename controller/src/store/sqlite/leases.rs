@@ -6,7 +6,9 @@
 use super::number::signed;
 use crate::store::error::StoreError;
 use crate::store::model::{Acknowledged, Lease};
-use crate::store::sql::{Connection, OptionalExtension as _, Set, params};
+use crate::store::sql::{Asked, Connection, Error, OptionalExtension as _, Row, Set, params};
+
+const FIND: &str = "SELECT digest, until_secs FROM host_leases WHERE member = ?1";
 
 /// What hosts acknowledge, each once, where that is news.
 pub(super) fn set_all(connection: &Connection, several: &[Acknowledged]) -> Result<(), StoreError> {
@@ -33,15 +35,27 @@ pub(super) fn set_all(connection: &Connection, several: &[Acknowledged]) -> Resu
 /// What the host acknowledged last, as far as it is known.
 pub(super) fn find(connection: &Connection, member: u64) -> Result<Option<Lease>, StoreError> {
     let lease = connection
-        .prepare_cached("SELECT digest, until_secs FROM host_leases WHERE member = ?1")?
-        .query_row([signed(member)], |row| {
-            Ok(Lease {
-                digest: row.get(0)?,
-                until_secs: row.get::<_, i64>(1)?.cast_unsigned(),
-            })
-        })
+        .prepare_cached(FIND)?
+        .query_row([signed(member)], read)
         .optional()?;
     Ok(lease)
+}
+
+/// Asks for the same of several.
+pub(super) fn ask_all<'c>(
+    connection: &'c Connection,
+    members: &[u64],
+) -> Result<Asked<'c>, StoreError> {
+    let asked = Set::of(members.iter().map(|member| [signed(*member)]))?;
+    Ok(connection.ask_each(FIND, asked)?)
+}
+
+/// What is asked for.
+pub(super) fn read(row: &Row<'_>) -> Result<Lease, Error> {
+    Ok(Lease {
+        digest: row.get(0)?,
+        until_secs: row.get::<_, i64>(1)?.cast_unsigned(),
+    })
 }
 
 /// The database was put back from a copy: what hosts were told since is not known.

@@ -1,5 +1,7 @@
 //! What is known once for the whole fleet.
 
+use std::collections::BTreeMap;
+
 use fleet::claims::floor_of_loss;
 
 use super::number::signed;
@@ -7,7 +9,7 @@ use super::schema::SCHEMA;
 use super::{leases, rows};
 use crate::store::error::StoreError;
 use crate::store::model::{AuthorityStates, FleetState, RunBegun};
-use crate::store::sql::{Connection, FromSql, OptionalExtension as _, ToSql, params};
+use crate::store::sql::{Asked, Connection, FromSql, OptionalExtension as _, Set, ToSql, params};
 
 const REPLAY_FLOOR: &str = "replay_floor_secs";
 const RUN: &str = "run";
@@ -31,6 +33,8 @@ const RETIRED_SEAL_KEYS: &str = "retired_seal_keys";
 const RETENTION_STEP: &str = "retention_step";
 const RETAINED_AFTER: [&str; 2] = ["retained_after", "retained_noise_after"];
 const CLAIM_DATES_SINCE: &str = "claim_dates_since_secs";
+/// See [`Numbers`].
+const NUMBERS: [&str; 3] = [CLAIM_EPOCH, CLAIM_DATES_SINCE, REPLAY_FLOOR];
 const SIGNED_SIZE: &str = "signed_size";
 const AUTHORITY_STATES: &str = "authority_states";
 const SHARED_AUTHORITY: &str = "shared_authority";
@@ -41,6 +45,14 @@ const AUTHORITY_STATES_MAX: usize = 1_000;
 /// Where the runs of a controller are kept: of one among several, under its name.
 pub(in crate::store) fn run_key(controller: Option<&str>) -> String {
     controller.map_or_else(|| RUN.to_owned(), |name| format!("{RUN_OF}{name}"))
+}
+
+/// Numbers that are asked for together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Numbers {
+    pub(super) claim_epoch: u64,
+    pub(super) claim_dates_since_secs: u64,
+    pub(super) replay_floor_secs: u64,
 }
 
 /// Facts that `init` writes: the controller's own journal, and the replay list's beginning.
@@ -79,6 +91,31 @@ pub(super) fn set_claim_epoch(connection: &Connection, epoch: u64) -> Result<(),
 /// Of dates up to here nobody knows what was won.
 pub(super) fn claim_dates_since_secs(connection: &Connection) -> Result<u64, StoreError> {
     value(connection, CLAIM_DATES_SINCE)?.ok_or_else(|| damaged(CLAIM_DATES_SINCE))
+}
+
+/// Asks for the number of the replay list alone.
+pub(super) fn ask_claim_epoch(connection: &Connection) -> Result<Asked<'_>, StoreError> {
+    ask_facts(connection, &[CLAIM_EPOCH])
+}
+
+/// What that has come to.
+pub(super) fn asked_claim_epoch(asked: Asked<'_>) -> Result<u64, StoreError> {
+    asked_fact(&asked_facts(asked, &[CLAIM_EPOCH])?, CLAIM_EPOCH)
+}
+
+/// Asks for all [`Numbers`].
+pub(super) fn ask_numbers(connection: &Connection) -> Result<Asked<'_>, StoreError> {
+    ask_facts(connection, &NUMBERS)
+}
+
+/// What that has come to.
+pub(super) fn asked_numbers(asked: Asked<'_>) -> Result<Numbers, StoreError> {
+    let facts = asked_facts(asked, &NUMBERS)?;
+    Ok(Numbers {
+        claim_epoch: asked_fact(&facts, CLAIM_EPOCH)?,
+        claim_dates_since_secs: asked_fact(&facts, CLAIM_DATES_SINCE)?,
+        replay_floor_secs: asked_fact(&facts, REPLAY_FLOOR)?,
+    })
 }
 
 /// How it was found out that this database was restored from an older copy, until an operator has
@@ -430,23 +467,50 @@ fn value<T: FromSql>(connection: &Connection, key: &str) -> Result<Option<T>, St
 
 /// One that decides: of another hand it counts for nothing.
 fn fact<T: FromSql>(connection: &Connection, key: &str) -> Result<Option<T>, StoreError> {
-    let sql = if connection.proves_rows() {
+    let found = connection
+        .prepare_cached(fact_sql(connection))?
+        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    found.map_or(Ok(None), |found| good(key, found).map(Some))
+}
+
+fn fact_sql(connection: &Connection) -> &'static str {
+    if connection.proves_rows() {
         "SELECT value, row_is_good(mac, 'meta', key, value) FROM meta WHERE key = ?1"
     } else {
         "SELECT value, true FROM meta WHERE key = ?1"
-    };
-    let found = connection
-        .prepare_cached(sql)?
-        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    match found {
-        None => Ok(None),
-        Some((value, true)) => Ok(Some(value)),
-        Some((_, false)) => Err(StoreError::Altered {
-            table: rows::META.name,
-            row: key.to_owned(),
-        }),
     }
+}
+
+fn good<T>(key: &str, (value, is_good): (T, bool)) -> Result<T, StoreError> {
+    if is_good {
+        return Ok(value);
+    }
+    Err(StoreError::Altered {
+        table: rows::META.name,
+        row: key.to_owned(),
+    })
+}
+
+/// Asks for several that decide, and are numbers.
+fn ask_facts<'c>(connection: &'c Connection, keys: &[&str]) -> Result<Asked<'c>, StoreError> {
+    let asked = Set::of(keys.iter().map(|key| [key]))?;
+    Ok(connection.ask_each(fact_sql(connection), asked)?)
+}
+
+fn asked_facts<'k>(
+    asked: Asked<'_>,
+    keys: &[&'k str],
+) -> Result<BTreeMap<&'k str, u64>, StoreError> {
+    let found = asked.by(keys, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let found = found.into_iter();
+    found
+        .map(|(key, found)| Ok((key, good(key, found)?)))
+        .collect()
+}
+
+fn asked_fact(facts: &BTreeMap<&str, u64>, key: &'static str) -> Result<u64, StoreError> {
+    facts.get(key).copied().ok_or_else(|| damaged(key))
 }
 
 fn set(connection: &Connection, key: &str, value: impl ToSql) -> Result<(), StoreError> {

@@ -1,5 +1,7 @@
 //! Everything that is sealed, sealed again under another key, in one transaction.
 
+use std::cell::OnceCell;
+
 use fleet::Event;
 use rusqlite::TransactionBehavior;
 use zeroize::Zeroizing;
@@ -181,19 +183,33 @@ pub(super) fn retired(
     Ok(keys)
 }
 
-/// Opens what hosts keep for long: under the key of now, or one of before.
-pub(super) fn open_of_any_age(
-    connection: &Connection,
-    seal: &SealKey,
-    place: &str,
-    sealed: &[u8],
-) -> Result<Option<Zeroizing<String>>, StoreError> {
-    if let Ok(text) = seal.open(place, sealed) {
-        return Ok(Some(text));
+/// Keys of before, read when the first is needed.
+#[derive(Default)]
+pub(super) struct Retired(OnceCell<Vec<Zeroizing<[u8; KEY_LEN]>>>);
+
+// === impl Retired ===
+
+impl Retired {
+    /// Opens what hosts keep for long: under the key of now, or one of before.
+    pub(super) fn open(
+        &self,
+        (connection, seal): (&Connection, &SealKey),
+        place: &str,
+        sealed: &[u8],
+    ) -> Result<Option<Zeroizing<String>>, StoreError> {
+        if let Ok(text) = seal.open(place, sealed) {
+            return Ok(Some(text));
+        }
+        let retired = match self.0.get() {
+            Some(retired) => retired,
+            None => {
+                let read = retired(connection, seal)?;
+                self.0.get_or_init(|| read)
+            }
+        };
+        let mut opened = retired
+            .iter()
+            .map(|key| SealKey::new(key).open(place, sealed));
+        Ok(opened.find_map(Result::ok))
     }
-    let retired = retired(connection, seal)?;
-    let mut opened = retired
-        .iter()
-        .map(|key| SealKey::new(key).open(place, sealed));
-    Ok(opened.find_map(Result::ok))
 }

@@ -1,5 +1,6 @@
 //! The beginning of a host's session, in one transaction: is it the host that we know, are we the
-//! controller that it knows, and does its journal continue what is stored of it?
+//! controller that it knows, and does its journal continue what is stored of it? Those that begin at one time, and as
+//! they should, are one set (`openings`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,15 +8,16 @@ use fleet::EventKind;
 
 use super::journals::{self, Journal};
 use super::number::signed;
+use super::resealing::Retired;
 use super::set_back::{self, Evidence};
-use super::{alarms, hosts, leases, meta, policies, resealing};
+use super::{alarms, checkpoints, host_edits, hosts, leases, meta, policies};
 use crate::store::error::StoreError;
 use crate::store::jobs::{Lot, Sets, Together};
 use crate::store::model::{
-    Begun, JournalEnd, Lineage, Opening, Origin, Pass, PassWanted, Presented, Seen,
+    Begun, JournalEnd, Lineage, Origin, Pass, PassWanted, Presented, Seen, SessionWanted,
 };
 use crate::store::seal::SealKey;
-use crate::store::sql::{Connection, OptionalExtension as _, Set, params};
+use crate::store::sql::{Asked, Connection, OptionalExtension as _, Set, params};
 
 const LINEAGE: &str = "SELECT lineage FROM host_passes WHERE member = ?1";
 
@@ -24,22 +26,39 @@ struct Beginning<'a> {
     connection: &'a Connection,
     seal: &'a SealKey,
     member: u64,
+    /// What it is called now.
     host: &'a str,
     found: &'a Origin,
     now_ms: u64,
     begun: Begun,
 }
 
-/// See `Store::begin_session`.
+/// What a host presents.
+pub(super) enum Presents {
+    Nothing,
+    Pass(Pass),
+    /// No pass of ours.
+    Foreign,
+}
+
+/// Begins one that is looked at alone.
 pub(in crate::store) fn begin(
     connection: &Connection,
-    seal: &SealKey,
-    (member, host): (u64, &str),
-    opening: &Opening,
-    found: &Origin,
-    now_ms: u64,
+    wanted: &SessionWanted,
 ) -> Result<Begun, StoreError> {
-    hosts::connected(connection, member, opening, now_ms)?;
+    let SessionWanted {
+        host: member,
+        name,
+        opening,
+        found,
+        now_ms,
+        seal,
+    } = wanted;
+    let (member, now_ms) = (*member, *now_ms);
+    // It may have been given another name since the call began.
+    let called = host_edits::name_of(connection, member)?;
+    let host = called.as_ref().unwrap_or(name);
+    hosts::connected(connection, &[(member, opening, now_ms)])?;
     let mut beginning = Beginning {
         connection,
         seal,
@@ -49,7 +68,15 @@ pub(in crate::store) fn begin(
         now_ms,
         begun: Begun::default(),
     };
-    let pass = beginning.opened_pass(&opening.pass)?;
+    let pass = match presents(connection, wanted, &Retired::default())? {
+        Presents::Nothing => None,
+        Presents::Pass(pass) => Some(pass),
+        Presents::Foreign => {
+            let found = format!("host {host} presents a session pass that is none of ours");
+            beginning.begun.found.push(found);
+            None
+        }
+    };
     let mut lineage = lineage(connection, member)?;
     if lineage.is_cloned() && !opening.is_locked {
         lineage.settle();
@@ -70,9 +97,15 @@ pub(in crate::store) fn begin(
         beginning.follow_journal(presented, journal)?;
     }
     let Beginning { mut begun, .. } = beginning;
+    if let Some(size) = opening.checkpoint {
+        begun.root = checkpoints::root_at(connection, size)?;
+    }
     if opening.keeps_passes {
         begun.lease = leases::find(connection, member)?;
-        let facts = facts(connection)?;
+        let facts = (
+            policies::current(connection)?,
+            meta::claim_epoch(connection)?,
+        );
         begun.pass = issue(seal, (member, &mut lineage), facts, opening.seen)?;
         save_all(connection, std::iter::once((&member, &lineage)))?;
     }
@@ -90,19 +123,12 @@ impl Together for PassWanted {
     fn all(connection: &Connection, several: &[Self]) -> Result<Vec<Vec<u8>>, StoreError> {
         let members = several.iter().map(|wanted| wanted.member);
         let members: Vec<u64> = members.collect::<BTreeSet<_>>().into_iter().collect();
-        let mut asked = Set::default();
-        for member in &members {
-            asked.push([signed(*member)])?;
-        }
-        let asked = connection.ask_each(LINEAGE, asked)?;
-        let facts = facts(connection)?;
-        let mut texts = BTreeMap::new();
-        asked.each(|number, row| {
-            if let Some(member) = members.get(number) {
-                texts.insert(*member, row.get::<_, String>(0)?);
-            }
-            Ok(())
-        })?;
+        // Asked first and taken then: where there are journeys they are one.
+        let texts = ask_lineages(connection, &members)?;
+        let claim_epoch = meta::ask_claim_epoch(connection)?;
+        let generation = policies::current(connection)?;
+        let facts = (generation, meta::asked_claim_epoch(claim_epoch)?);
+        let texts = texts.by(&members, |row| row.get::<_, String>(0))?;
         let mut lineages = BTreeMap::new();
         for member in members {
             lineages.insert(member, parsed(texts.get(&member).map(String::as_str))?);
@@ -121,23 +147,6 @@ impl Together for PassWanted {
 // === impl Beginning ===
 
 impl Beginning<'_> {
-    /// What stands in a pass that is ours.
-    fn opened_pass(&mut self, sealed: &[u8]) -> Result<Option<Pass>, StoreError> {
-        if sealed.is_empty() {
-            return Ok(None);
-        }
-        let place = place(self.member);
-        // It may have been away since the key was rotated.
-        let text = resealing::open_of_any_age(self.connection, self.seal, &place, sealed)?;
-        let pass = text.and_then(|text| Pass::of_text(&text));
-        if pass.is_none() {
-            let host = self.host;
-            let found = format!("host {host} presents a session pass that is none of ours");
-            self.begun.found.push(found);
-        }
-        Ok(pass)
-    }
-
     fn follow_pass(
         &mut self,
         presented: Presented,
@@ -198,14 +207,10 @@ impl Beginning<'_> {
     /// Compares the host's journal with what is stored of it.
     fn follow_journal(&mut self, presented: Presented, end: &JournalEnd) -> Result<(), StoreError> {
         let Some(journal) = journals::find(self.connection, (self.host, &end.epoch))? else {
-            self.begun.acknowledged = Some(JournalEnd {
-                epoch: end.epoch.clone(),
-                ..JournalEnd::default()
-            });
+            self.begun.acknowledged = Some(nothing_of(end));
             return self.note_new_journal(presented, end);
         };
-        let problem = self.problem(&journal, end)?;
-        if let Some(problem) = problem {
+        if let Some(problem) = problem(&journal, end) {
             // Once: the pass may have said it already, and the host may be about to do as it was
             // told.
             if journals::retire(self.connection, &journal)? && presented != Presented::SetBack {
@@ -220,30 +225,13 @@ impl Beginning<'_> {
         } else if journal.retired {
             let words = "this journal is not the continuation of what the controller has of it";
             self.begun.new_journal = Some(words.to_owned());
-        } else {
-            self.begun.acknowledged = Some(JournalEnd {
-                epoch: end.epoch.clone(),
-                seq: journal.last_seq,
-                chain: journal.chain.to_vec(),
-                oldest_seq: 0,
-            });
         }
+        self.begun.acknowledged = goes_on(&journal, end);
         if self.begun.new_journal.is_some() {
             journals::retire(self.connection, &journal)?;
             self.begun.acknowledged = None;
         }
         Ok(())
-    }
-
-    /// Why a journal that ends like this is not the continuation of what is stored.
-    fn problem(&self, stored: &Journal, end: &JournalEnd) -> Result<Option<String>, StoreError> {
-        let JournalEnd { seq, chain, .. } = end;
-        let last = stored.last_seq;
-        if *seq < last {
-            return Ok(Some(format!("it ends at event {seq}, {last} are stored")));
-        }
-        let differs = *seq == last && *seq > 0 && *chain != stored.chain;
-        Ok(differs.then(|| format!("its event {seq} is another than the one that is stored")))
     }
 
     /// A journal that nothing is stored of: new, or what was stored of it was lost here.
@@ -280,16 +268,54 @@ impl Beginning<'_> {
     }
 }
 
-/// What is said in every pass: the newest policy, and the number of the replay list.
-fn facts(connection: &Connection) -> Result<(u64, u64), StoreError> {
-    Ok((
-        policies::current(connection)?,
-        meta::claim_epoch(connection)?,
-    ))
+/// What stands in the pass that a host presents. It may have been away since the key was rotated.
+pub(super) fn presents(
+    connection: &Connection,
+    wanted: &SessionWanted,
+    retired: &Retired,
+) -> Result<Presents, StoreError> {
+    let sealed = &wanted.opening.pass;
+    if sealed.is_empty() {
+        return Ok(Presents::Nothing);
+    }
+    let place = place(wanted.host);
+    let text = retired.open((connection, &wanted.seal), &place, sealed)?;
+    let pass = text.and_then(|text| Pass::of_text(&text));
+    Ok(pass.map_or(Presents::Foreign, Presents::Pass))
 }
 
-/// The next pass, sealed.
-fn issue(
+/// Why a journal that ends like this is not the continuation of what is stored.
+fn problem(stored: &Journal, end: &JournalEnd) -> Option<String> {
+    let JournalEnd { seq, chain, .. } = end;
+    let last = stored.last_seq;
+    if *seq < last {
+        return Some(format!("it ends at event {seq}, {last} are stored"));
+    }
+    let differs = *seq == last && *seq > 0 && *chain != stored.chain;
+    differs.then(|| format!("its event {seq} is another than the one that is stored"))
+}
+
+/// How far a journal is stored that goes on as its host says; `None` where it does not.
+pub(super) fn goes_on(stored: &Journal, end: &JournalEnd) -> Option<JournalEnd> {
+    let goes_on = !stored.retired && problem(stored, end).is_none();
+    goes_on.then(|| JournalEnd {
+        epoch: end.epoch.clone(),
+        seq: stored.last_seq,
+        chain: stored.chain.to_vec(),
+        oldest_seq: 0,
+    })
+}
+
+/// The same of one of which nothing is stored.
+pub(super) fn nothing_of(end: &JournalEnd) -> JournalEnd {
+    JournalEnd {
+        epoch: end.epoch.clone(),
+        ..JournalEnd::default()
+    }
+}
+
+/// The next pass, sealed. It says the newest policy, and the number of the replay list.
+pub(super) fn issue(
     seal: &SealKey,
     (member, lineage): (u64, &mut Lineage),
     (generation, claim_epoch): (u64, u64),
@@ -317,8 +343,17 @@ pub(super) fn lineage(connection: &Connection, member: u64) -> Result<Lineage, S
     parsed(text.as_deref())
 }
 
+/// Asks for what is known of the passes of several hosts, as texts.
+pub(super) fn ask_lineages<'c>(
+    connection: &'c Connection,
+    members: &[u64],
+) -> Result<Asked<'c>, StoreError> {
+    let asked = Set::of(members.iter().map(|member| [signed(*member)]))?;
+    Ok(connection.ask_each(LINEAGE, asked)?)
+}
+
 /// One that there is none of yet is that of a host which was given nothing.
-fn parsed(text: Option<&str>) -> Result<Lineage, StoreError> {
+pub(super) fn parsed(text: Option<&str>) -> Result<Lineage, StoreError> {
     let parsed = text.map(serde_json::from_str).transpose();
     let parsed = parsed.map_err(|_| StoreError::Damaged {
         what: "host_passes.lineage",
@@ -326,7 +361,7 @@ fn parsed(text: Option<&str>) -> Result<Lineage, StoreError> {
     Ok(parsed?.unwrap_or_default())
 }
 
-fn save_all<'l>(
+pub(super) fn save_all<'l>(
     connection: &Connection,
     lineages: impl Iterator<Item = (&'l u64, &'l Lineage)>,
 ) -> Result<(), StoreError> {

@@ -33,6 +33,14 @@ pub(super) struct Evidence<'a> {
     pub(super) seen: Seen,
 }
 
+/// Whether a host, without a pass that we do not remember, says that it has seen what we do not know: a generation, a
+/// replay list, or dates of what it has won.
+pub(super) fn is_news(seen: Seen, (generation, claim_epoch): (u64, u64), won_secs: u64) -> bool {
+    seen.generation > generation
+        || seen.claim_epoch > claim_epoch
+        || is_lost(seen.newest_claimed_secs, won_secs)
+}
+
 /// Follows the evidence. Whether the numbers of the fleet have changed, and what was found, in words.
 pub(super) fn follow(
     connection: &Connection,

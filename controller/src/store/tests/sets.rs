@@ -51,7 +51,7 @@ const OF_LOG: [(&str, &str); 7] = [
 ];
 
 /// All rows of these tables.
-async fn rows(
+pub(super) async fn rows(
     store: &Store,
     tables: &'static [(&'static str, &'static str)],
 ) -> BTreeMap<&'static str, Vec<Vec<Value>>> {

@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fleet::audit::Verifier;
-use fleet::{EventKind, EventRecord};
+use fleet::{EventKind, EventRecord, Role};
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use crate::store::error::{NotCommitted, StoreError};
-use crate::store::fixture::{NOW_MS, event};
-use crate::store::model::{CONTROLLER, Claim, ClaimOutcome, Origin};
+use crate::store::fixture::{NOW_MS, event, join};
+use crate::store::model::{CONTROLLER, Claim, ClaimOutcome, Opening, Origin};
 use crate::store::place::PostgresSettings;
 use crate::store::postgres::server::Server;
 use crate::store::seal::SealKey;
@@ -49,6 +49,10 @@ struct Lane {
     of: (usize, usize),
     now_ms: u64,
     heard: Arc<Mutex<Heard>>,
+    /// `Member::id` of its host.
+    member: u64,
+    /// What that was given last and has kept.
+    pass: Mutex<Vec<u8>>,
 }
 
 /// What was answered.
@@ -93,7 +97,11 @@ impl Load {
         }
         for (number, store) in load.stores.clone().into_iter().enumerate() {
             for lane in 0..LANES {
+                let name = host_of((number, lane));
+                let member = load.runtime.block_on(join(&store, Role::Host, &name));
                 load.spawn(Lane {
+                    member: member.id,
+                    pass: Mutex::default(),
                     store: store.clone(),
                     of: (number, lane),
                     now_ms: NOW_MS + number as u64 * 3_600_000,
@@ -116,6 +124,7 @@ impl Load {
                 lane.claim(round).await;
                 lane.record(round).await;
                 lane.push(round).await;
+                lane.open(round).await;
                 rounds.fetch_add(1, Ordering::SeqCst);
             }
         }));
@@ -157,8 +166,7 @@ impl Load {
 
 impl Lane {
     fn host(&self) -> String {
-        let (controller, lane) = self.of;
-        format!("host-{controller}-{lane}")
+        host_of(self.of)
     }
 
     fn failed(&self) {
@@ -224,6 +232,29 @@ impl Lane {
         };
     }
 
+    /// Opens the session of its host with the last pass that it was given. Whatever was answered or not, that is neither
+    /// one that others have followed nor one that nobody has given.
+    async fn open(&self, round: usize) {
+        let begun = loop {
+            let opening = Opening {
+                pass: self.pass.lock().clone(),
+                run: "run-1".to_owned(),
+                keeps_passes: true,
+                ..Opening::default()
+            };
+            let found = Origin::controller("ab".repeat(16));
+            let host = (self.member, self.host());
+            let begun = self.store.begin_session(host, opening, found, self.now_ms);
+            match begun.await {
+                Ok(begun) => break begun,
+                Err(_) => self.failed(),
+            }
+            tokio::time::sleep(PAUSE).await;
+        };
+        assert_eq!(begun.found, [] as [String; 0], "{round}");
+        *self.pass.lock() = begun.pass;
+    }
+
     /// Pushes the next event of a journal until it is acknowledged.
     async fn push(&self, round: usize) {
         let (controller, lane) = self.of;
@@ -235,10 +266,9 @@ impl Lane {
             chain = next.chain.as_slice().try_into().unwrap();
             record = Some(next);
         }
-        let host = (controller * LANES + lane + 1) as u64;
         let pushed = loop {
             let pushed = self.store.push_events(
-                (host, self.host()),
+                (self.member, self.host()),
                 epoch.clone(),
                 record.clone().into_iter().collect(),
                 Origin::controller("ab".repeat(16)),
@@ -255,6 +285,11 @@ impl Lane {
         let mut heard = self.heard.lock();
         heard.acknowledged.insert(epoch, pushed.acknowledged_seq);
     }
+}
+
+/// What the host of a task is called.
+fn host_of((controller, lane): (usize, usize)) -> String {
+    format!("host-{controller}-{lane}")
 }
 
 // === impl Heard ===
