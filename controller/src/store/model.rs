@@ -68,4 +68,4 @@ pub(crate) use self::token::{
     EnrollConflict, EnrollOutcome, Enrolment, Invitation, Joining, NewToken, Redemption,
     RevokeOutcome, StoredToken, TokenFate, TokenState,
 };
-pub(crate) use self::uses::{LogHead, Use, UsedOn, UsesAsked};
+pub(crate) use self::uses::{Counted, LogHead, Use, UsedOn, UsesAsked, UsesCounted};

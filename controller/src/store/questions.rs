@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use super::Store;
 use super::error::StoreError;
-use super::model::{Cursor, EventFilter, LogHead, LogNames, Onward, Page, Use, UsesAsked};
-use super::sqlite::{names, retention, search, uses, words};
+use super::model::{Counted, Cursor, EventFilter, LogHead, LogNames, Onward, Page, Use, UsesAsked};
+use super::sqlite::{events, names, retention, search, words};
 
+/// How long a count may have a place, in all its turns.
+const COUNTED_MAX: Duration = Duration::from_secs(10);
 /// Lots of events that one question has indexed before it is answered: some seconds.
 const LOTS_MAX: usize = 200;
 
@@ -57,18 +59,28 @@ impl Store {
         Ok(found)
     }
 
-    /// Counts grants that were opened; `None` when that costs more than one question may.
+    /// Counts grants that were opened, a turn at a time; `None` when that costs more than one question may.
     pub(crate) async fn uses(&self, asked: UsesAsked) -> Result<Option<Vec<Use>>, StoreError> {
-        self.engine
-            .ask(Duration::ZERO, move |connection| {
-                uses::count(connection, &asked)
-            })
-            .await
+        let mut counted = Counted::default();
+        let mut onward = Some(Onward::from(Cursor::NEWEST));
+        while let Some(from) = onward {
+            let (asked, served) = (asked.clone(), from.course.served);
+            let turn = self.engine.ask(served, move |connection| {
+                search::uses::count(connection, &asked, from)
+            });
+            let turn = turn.await?;
+            if turn.cut || served > COUNTED_MAX {
+                return Ok(None);
+            }
+            counted.extend(turn.uses);
+            onward = turn.onward;
+        }
+        Ok(Some(counted.into_uses()))
     }
 
     /// Where the log ends.
     pub(crate) async fn log_head(&self) -> Result<LogHead, StoreError> {
-        self.engine.read(uses::head).await
+        self.engine.read(events::head).await
     }
 
     /// Up to when retention has emptied the log, noise or everything, milliseconds since the Unix epoch:

@@ -74,7 +74,6 @@ pub(super) mod sinks;
 pub(super) mod succession;
 pub(super) mod thinning;
 pub(super) mod tokens;
-pub(super) mod uses;
 mod version_1;
 pub(super) mod words;
 mod write_ahead;

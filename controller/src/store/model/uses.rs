@@ -1,5 +1,9 @@
 //! How often, and when, something was opened.
 
+use std::collections::BTreeMap;
+
+use super::log::Onward;
+
 /// Whose uses are counted, and when; empty for all.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UsesAsked {
@@ -25,6 +29,20 @@ pub(crate) struct Use {
     pub(crate) last_ms: u64,
 }
 
+/// Uses that were counted, each of its own once.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Counted(BTreeMap<(String, String, UsedOn, String), (u64, u64)>);
+
+/// What one turn has counted.
+#[derive(Debug, Default)]
+pub(crate) struct UsesCounted {
+    pub(crate) uses: Counted,
+    /// Where it goes on; `None` when all is counted.
+    pub(crate) onward: Option<Onward>,
+    /// It cost more than one may and was given up there.
+    pub(crate) cut: bool,
+}
+
 /// The machine on which something was used.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct UsedOn {
@@ -41,4 +59,41 @@ pub(crate) struct LogHead {
     pub(crate) id: u64,
     /// The chain value over the whole log.
     pub(crate) chain: Vec<u8>,
+}
+
+// === impl Counted ===
+
+impl Counted {
+    pub(crate) fn add(&mut self, used: Use) {
+        let Use {
+            user,
+            key,
+            host,
+            stanza,
+            count,
+            last_ms,
+        } = used;
+        let (all, last) = self.0.entry((user, key, host, stanza)).or_default();
+        *all += count;
+        *last = last_ms.max(*last);
+    }
+
+    pub(crate) fn extend(&mut self, others: Self) {
+        for used in others.into_uses() {
+            self.add(used);
+        }
+    }
+
+    pub(crate) fn into_uses(self) -> Vec<Use> {
+        let all = self.0.into_iter();
+        all.map(|((user, key, host, stanza), (count, last_ms))| Use {
+            user,
+            key,
+            host,
+            stanza,
+            count,
+            last_ms,
+        })
+        .collect()
+    }
 }

@@ -15,7 +15,7 @@ use super::event_rows::{EventRows, Place};
 use super::journals::{self, Journal, Placed};
 use super::meta;
 use crate::store::error::StoreError;
-use crate::store::model::{CONTROLLER, Fork, Pushed};
+use crate::store::model::{CONTROLLER, Fork, LogHead, Pushed};
 use crate::store::sql::{Asked, Connection, OptionalExtension as _, Set, params};
 
 /// Events whose rows wait to be written at most: bounds their memory.
@@ -363,6 +363,20 @@ struct Arrival<'a> {
     host: &'a str,
     record: &'a EventRecord,
     now_ms: u64,
+}
+
+/// See `Store::log_head`.
+pub(in crate::store) fn head(connection: &Connection) -> Result<LogHead, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT id, log_chain FROM events ORDER BY id DESC LIMIT 1")?;
+    let mut rows = statement.query([])?;
+    match rows.next()? {
+        None => Ok(LogHead::default()),
+        Some(row) => Ok(LogHead {
+            id: row.get::<_, i64>(0)?.cast_unsigned(),
+            chain: row.get(1)?,
+        }),
+    }
 }
 
 /// When the newest record was stored, milliseconds since the Unix epoch; `None` of an empty log.

@@ -13,6 +13,7 @@ mod driver;
 mod known;
 mod pace;
 mod statement;
+pub(in crate::store) mod uses;
 
 use fleet::EventRecord;
 
