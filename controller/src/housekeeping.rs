@@ -164,9 +164,11 @@ async fn follow(context: Arc<Context>) {
             FOLLOW_INTERVAL
         };
         let pause = pause_after(began.elapsed(), interval);
+        // Counted from here, and waited for only where somebody asks: nothing wakes for it while nobody does.
+        let rested = sleep(ASKED_PAUSE.min(pause));
         let asked = async {
-            sleep(ASKED_PAUSE.min(pause)).await;
             context.looks.asked_after(serves).await;
+            rested.await;
         };
         tokio::select! {
             () = context.stopping.cancelled() => break,
