@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use crate::access::looks::Found;
 use crate::app::follow::Follower;
 use crate::app::others::Among;
 use crate::app::{claims, reads, retention};
@@ -27,6 +28,8 @@ const PRUNE_BATCH: u32 = 2_000;
 
 /// The log is looked at this often for events that are not indexed yet.
 const INDEX_INTERVAL: Duration = Duration::from_secs(1);
+/// And this often where no look has found that it moved: looks fail, too.
+const INDEX_ANYWAY: Duration = Duration::from_secs(20);
 /// Of the writer's time, what indexing takes at most: one part in so many.
 const INDEX_SHARE: u32 = 12;
 
@@ -128,18 +131,25 @@ async fn watch_disk(context: Arc<Context>) {
 async fn index(context: Arc<Context>) {
     loop {
         let began = clock::instant();
+        let found = context.looks.found();
         let indexed = context.store.index_some().await;
-        let pause = match indexed {
-            Ok(true) => began.elapsed() * (INDEX_SHARE - 1),
-            Ok(false) => INDEX_INTERVAL,
+        let (pause, has_all) = match indexed {
+            Ok(true) => (began.elapsed() * (INDEX_SHARE - 1), false),
+            Ok(false) => (INDEX_INTERVAL, true),
             Err(error) => {
                 tracing::debug!(error = %program::one_line(&error), "not indexed");
-                INDEX_INTERVAL
+                (INDEX_INTERVAL, false)
+            }
+        };
+        let next = async {
+            sleep(pause).await;
+            if has_all {
+                let _ = timeout(INDEX_ANYWAY, context.looks.log_moved(found)).await;
             }
         };
         tokio::select! {
             () = context.stopping.cancelled() => return,
-            () = sleep(pause) => {}
+            () = next => {}
         }
     }
 }
@@ -195,6 +205,10 @@ async fn look(
     steady: Duration,
 ) -> Result<(), Error> {
     let look = context.store.whats_new().await?;
+    context.looks.find(Found {
+        record: look.record,
+        authority: look.authority,
+    });
     follower.look(context, &look).await?;
     if context.store.is_shared() {
         let steady_ms = u64::try_from(steady.as_millis()).unwrap_or(u64::MAX);

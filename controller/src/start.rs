@@ -283,6 +283,7 @@ impl Running {
             dir: dir.clone(),
             doorway,
             version,
+            compared: None,
         });
         say_status(&context, dir, bound);
         Ok(Self {

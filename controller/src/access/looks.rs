@@ -16,6 +16,17 @@ pub(crate) struct Looks {
     asked: watch::Sender<u64>,
     /// Up to which of them everybody has been served.
     served: watch::Sender<u64>,
+    /// What the last look has found; `None` before the first.
+    found: watch::Sender<Option<Found>>,
+}
+
+/// What a look has found, for whoever else would ask the database whether anything moved.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Found {
+    /// The newest record of the log.
+    pub(crate) record: u64,
+    /// Another number for each state that the authorities had.
+    pub(crate) authority: u64,
 }
 
 // === impl Looks ===
@@ -31,6 +42,27 @@ impl Looks {
         });
         let waiting = served.wait_for(|served| *served >= number);
         matches!(timeout(ANSWERED_WITHIN, waiting).await, Ok(Ok(_)))
+    }
+
+    /// What the last look has found; `None` before the first.
+    pub(crate) fn found(&self) -> Option<Found> {
+        *self.found.borrow()
+    }
+
+    /// A look has found this.
+    pub(crate) fn find(&self, found: Found) {
+        self.found
+            .send_if_modified(|held| held.replace(found) != Some(found));
+    }
+
+    /// Comes when a look finds that the log is not as it was when `found` was.
+    pub(crate) async fn log_moved(&self, found: Option<Found>) {
+        let before = found.map(|found| found.record);
+        let mut finding = self.found.subscribe();
+        // The sender is ours, so it never ends.
+        let _ = finding
+            .wait_for(|found| found.is_some_and(|it| Some(it.record) != before))
+            .await;
     }
 
     /// Whom a look serves that begins now.
@@ -77,6 +109,29 @@ mod tests {
         for one in waiting {
             assert!(one.await.unwrap());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_the_log_to_move_is_woken_by_a_look_that_finds_it_moved_and_by_no_other()
+    {
+        let looks = Arc::new(Looks::default());
+        let found = |record, authority| Found { record, authority };
+        looks.find(found(7, 1));
+        let waiting = tokio::spawn({
+            let (looks, seen) = (Arc::clone(&looks), looks.found());
+            async move { looks.log_moved(seen).await }
+        });
+        for still in [found(7, 1), found(7, 2)] {
+            looks.find(still);
+            tokio::task::yield_now().await;
+            assert!(!waiting.is_finished());
+        }
+
+        looks.find(found(8, 2));
+        waiting.await.unwrap();
+        // Of what has moved before somebody waits, nobody has to wait.
+        looks.log_moved(Some(found(7, 1))).await;
+        looks.log_moved(None).await;
     }
 
     #[tokio::test(start_paused = true)]

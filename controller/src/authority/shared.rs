@@ -83,20 +83,21 @@ pub(crate) fn of(shared: &SharedAuthority) -> Option<Kept> {
     (shared.states.last() == Some(&kept.state())).then_some(kept)
 }
 
-/// Brings the file to what the database has, where that is newer; whether it did.
+/// Brings the file to what the database has, where that is newer; whether it has that now.
 pub(super) async fn follow(
     dir: &DataDir,
     store: &Store,
     now: Timestamp,
 ) -> Result<bool, StartError> {
     if !store.is_shared() {
-        return Ok(false);
+        return Ok(true);
     }
     let file = dir.authority()?.map(|kept| kept.state());
-    if store.authority_states().await?.settled.last() == file.as_ref() {
-        return Ok(false);
+    let settled = store.authority_states().await?.settled;
+    if settled.last() == file.as_ref() {
+        return Ok(true);
     }
     let kept = super::open(dir, store, now).await?;
     in_force(&kept, now)?;
-    Ok(Some(kept.state()) != file)
+    Ok(settled.last() == Some(&kept.state()))
 }

@@ -36,6 +36,8 @@ pub(crate) struct Watch {
     pub(crate) doorway: Arc<Doorway>,
     /// Of the file, when it was read.
     pub(crate) version: Option<(u64, i64, i64)>,
+    /// What a look at the database had found of the authorities when the file was compared with them.
+    pub(crate) compared: Option<u64>,
 }
 
 /// Begins to watch.
@@ -72,11 +74,19 @@ impl Watch {
     }
 
     async fn look(&mut self, is_time: bool, now: Timestamp) -> Result<(), StartError> {
-        match follow(&self.dir, &self.context.store, now).await {
-            Ok(_) => {}
-            Err(error) if is_time => return Err(error),
-            // Said now and then.
-            Err(_) => return Ok(()),
+        // Whatever is changed after this is found by another look.
+        let found = self.context.looks.found().map(|found| found.authority);
+        let is_same = found.is_some()
+            && self.compared == found
+            && self.version == self.dir.authority_version();
+        if is_time || !is_same {
+            match follow(&self.dir, &self.context.store, now).await {
+                // Until they are the same, at every look.
+                Ok(are_same) => self.compared = found.filter(|_| are_same),
+                Err(error) if is_time => return Err(error),
+                // Said now and then.
+                Err(_) => return Ok(()),
+            }
         }
         if is_time {
             self.go_on(now).await?;

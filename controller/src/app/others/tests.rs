@@ -16,7 +16,9 @@ use crate::sessions::validity::Validity;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::fixture::{NOW_MS, Server};
-use crate::store::model::{Acknowledgement, Claim, ClaimOutcome, Member, Scope, Whom};
+use crate::store::model::{
+    Acknowledgement, Claim, ClaimOutcome, Member, Scope, SharedAuthority, Whom,
+};
 
 const POLICY: &str = "NAME alice\nSOURCE ANY\nREQUIRE_USERNAME alice\nOPEN_PORTS tcp/22\n";
 const SHARED: &str = "SOURCE ANY\nKEY a-rather-secret-thing\nHMAC_KEY another-secret-thing\n\
@@ -436,4 +438,30 @@ async fn what_is_claimed_at_one_controller_is_told_once_to_the_hosts_of_the_othe
     let mut session = anew.subscribe("web-2");
     anew.turn(NOW).await;
     assert!(session.claimed.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_look_finds_when_the_authorities_are_others_and_else_the_same_number() {
+    let server = Server::start();
+    let (one, two) = (server.store("one"), server.store("two"));
+    let found = async |store: &Store| store.whats_new().await.unwrap().authority;
+    let share = async |store: &Store, state: &str, base: Option<&str>| {
+        let next = SharedAuthority {
+            fleet: "prod".to_owned(),
+            states: vec![state.to_owned()],
+            text: "{}".to_owned(),
+        };
+        let base = base.map(str::to_owned);
+        assert!(store.share_authority(next, base).await.unwrap());
+    };
+    share(&one, "a", None).await;
+    let first = found(&two).await;
+    one.try_to_write().await.unwrap();
+    share(&one, "a", Some("a")).await;
+    assert_eq!(found(&two).await, first, "nothing was changed");
+
+    share(&one, "b", Some("a")).await;
+
+    assert_ne!(found(&two).await, first);
+    assert_eq!(found(&two).await, found(&one).await);
 }

@@ -11,6 +11,9 @@ pub(crate) struct Look {
     pub(crate) claims: u64,
     /// The newest change of members.
     pub(crate) members: u64,
+    /// Another number for each state that the authorities had; 0 where one controller has them alone. It tells when to
+    /// read them, and says nothing of what they are.
+    pub(crate) authority: u64,
     /// Controllers that run, each with what it said last: another number each time.
     pub(crate) controllers: Vec<(u64, u64)>,
 }

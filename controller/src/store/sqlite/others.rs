@@ -20,14 +20,16 @@ pub(in crate::store) fn look(connection: &Connection) -> Result<Look, StoreError
     let sql = match connection.dialect() {
         Dialect::Sqlite => {
             "SELECT coalesce((SELECT max(id) FROM events), 0), 0, 0, '',
-                    coalesce((SELECT max(number) FROM member_changes), 0)"
+                    coalesce((SELECT max(number) FROM member_changes), 0), 0"
         }
         Dialect::Postgres => {
             "SELECT coalesce((SELECT max(id) FROM events), 0),
                     coalesce((SELECT max(number) FROM host_sessions), 0),
                     coalesce((SELECT max(position) FROM claims WHERE position IS NOT NULL), 0),
                     coalesce((SELECT string_agg(concat(id, ' ', beat), ',') FROM controllers), ''),
-                    coalesce((SELECT max(number) FROM member_changes), 0)"
+                    coalesce((SELECT max(number) FROM member_changes), 0),
+                    coalesce((SELECT CAST(CAST(xmin AS text) AS bigint) FROM meta
+                              WHERE key = 'authority_states'), 0)"
         }
     };
     let look = connection.prepare_cached(sql)?.query_row([], |row| {
@@ -37,6 +39,7 @@ pub(in crate::store) fn look(connection: &Connection) -> Result<Look, StoreError
             hosts: row.get(1)?,
             claims: row.get(2)?,
             members: row.get(4)?,
+            authority: row.get(5)?,
             controllers: controllers.split(',').filter_map(pair).collect(),
         })
     })?;
