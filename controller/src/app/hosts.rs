@@ -12,7 +12,7 @@ use crate::access::caller::Caller;
 use crate::audit::{Keeper, Shown};
 use crate::context::Context;
 use crate::error::Error;
-use crate::sessions::session::{self, Directive, Passes, Session};
+use crate::sessions::session::{self, Directive, Passes, Session, Timers};
 use crate::sessions::validity::Validity;
 use crate::store::model::Claim;
 use crate::store::model::{
@@ -181,7 +181,7 @@ pub(crate) async fn open_session(
         has_digest: policy_digest,
         in_step: false,
         waiting: None,
-        sent_large: false,
+        timers: Timers::default(),
         lease,
         now: clock,
     };

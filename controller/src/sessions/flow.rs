@@ -1,37 +1,56 @@
-//! How many bytes of policies are on their way at one time, to all hosts together.
+//! How much is on its way to hosts at one time.
 //!
-//! A large policy that a thousand hosts are to have would otherwise stand in memory a thousand times
-//! and leave nothing of the line to claims. Small ones go at once; of large ones those that fit go,
-//! and the smallest of the rest is next. Whoever has asked is served or gone: nothing is refused.
+//! An apply has something to say to all hosts in one moment. Said to all at once, their answers would keep a
+//! controller busy for longer than a host waits for a word of it, and those who gave up would come again as a
+//! storm. So a thousand are told at a time, and the next whenever one has answered; and a large policy, which
+//! would stand in memory once for each of them and leave nothing of the line to claims, has a lane of its own
+//! that is counted in bytes: of those that wait there the smallest is next. Nobody is refused.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-/// What is not counted, bytes.
+/// What is small, bytes; whatever is less takes as much room.
 const SMALL: usize = 64 * 1024;
-/// On their way at one time, bytes; one that is larger goes alone.
+/// Hosts that are told something small at one time. 256 would keep two cores busy, too; but where a host's answer
+/// takes 0.3 s, far away, a thousand are some 3,000 hosts a second.
+pub(super) const SMALL_AT_ONCE: usize = 1_000;
+/// On their way at one time of all that is large, bytes; one that is larger goes alone.
 const MAX: usize = 16 * 1024 * 1024;
+/// How long others wait for an answer to something small: that of a host that is there has come by then.
+pub(super) const SMALL_LASTS: Duration = Duration::from_secs(1);
+/// And for that to a large policy.
+pub(super) const LARGE_LASTS: Duration = Duration::from_secs(30);
 
-/// See the module; clones share it.
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    small: Lane,
+    large: Lane,
+}
+
+/// One kind of what is on its way; clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Flow(Arc<Mutex<State>>);
+struct Lane(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
+    /// Bytes.
     free: usize,
-    /// By size and then by age.
+    /// By the room they take and then by age.
     waiting: BTreeMap<(usize, u64), oneshot::Sender<Passage>>,
     /// Questions so far.
     asked: u64,
 }
 
-/// The room that one policy has on its way; dropped when it has arrived, or nobody is there any more.
+/// The room that what is told to one host has on its way; dropped when it has arrived, or nobody is there any
+/// more.
 #[derive(Debug)]
 pub(crate) struct Passage {
-    flow: Flow,
+    lane: Lane,
     bytes: usize,
 }
 
@@ -39,23 +58,47 @@ pub(crate) struct Passage {
 
 impl Default for Flow {
     fn default() -> Self {
-        Self::of(MAX)
+        Self::of(SMALL_AT_ONCE, MAX)
     }
 }
 
 impl Flow {
-    fn of(bytes: usize) -> Self {
+    fn of(small: usize, large: usize) -> Self {
+        Self {
+            small: Lane::of(small * SMALL),
+            large: Lane::of(large),
+        }
+    }
+
+    /// Asks for room for so many bytes. Whoever does not wait any more drops the receiver.
+    pub(crate) fn ask(&self, bytes: usize) -> oneshot::Receiver<Passage> {
+        let bytes = counted(bytes);
+        if bytes > SMALL {
+            self.large.ask(bytes)
+        } else {
+            self.small.ask(bytes)
+        }
+    }
+}
+
+/// How much room is taken by so many bytes.
+pub(crate) fn counted(bytes: usize) -> usize {
+    bytes.clamp(SMALL, MAX)
+}
+
+// === impl Lane ===
+
+impl Lane {
+    fn of(free: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
-            free: bytes,
+            free,
             waiting: BTreeMap::new(),
             asked: 0,
         })))
     }
 
-    /// Asks for room for a policy of this size. Whoever does not wait any more drops the receiver.
-    pub(crate) fn ask(&self, bytes: usize) -> oneshot::Receiver<Passage> {
+    fn ask(&self, bytes: usize) -> oneshot::Receiver<Passage> {
         let (passage, asked) = oneshot::channel();
-        let bytes = if bytes <= SMALL { 0 } else { bytes.min(MAX) };
         let mut state = self.0.lock();
         state.asked += 1;
         let place = (bytes, state.asked);
@@ -81,26 +124,33 @@ impl Flow {
             return None;
         }
         state.free -= bytes;
-        let flow = self.clone();
-        Some((Passage { flow, bytes }, waiting))
+        let lane = self.clone();
+        Some((Passage { lane, bytes }, waiting))
     }
 }
 
 // === impl Passage ===
 
 impl Passage {
-    /// Whether somebody else may wait for this one to end.
-    pub(crate) const fn is_large(&self) -> bool {
-        self.bytes > 0
+    /// Whether so many bytes may go with it.
+    pub(crate) fn carries(&self, bytes: usize) -> bool {
+        counted(bytes) <= self.bytes
+    }
+
+    /// How long others wait for it to end.
+    pub(crate) const fn lasts(&self) -> Duration {
+        if self.bytes > SMALL {
+            LARGE_LASTS
+        } else {
+            SMALL_LASTS
+        }
     }
 }
 
 impl Drop for Passage {
     fn drop(&mut self) {
-        if self.bytes > 0 {
-            self.flow.0.lock().free += self.bytes;
-            self.flow.serve();
-        }
+        self.lane.0.lock().free += self.bytes;
+        self.lane.serve();
     }
 }
 
@@ -115,16 +165,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_small_goes_at_once_and_what_is_large_waits_for_room_the_smallest_first() {
-        let flow = Flow::of(4 * MIB);
+    fn what_is_small_never_waits_for_what_is_large_and_of_that_the_smallest_is_next() {
+        let flow = Flow::of(1, 4 * MIB);
         let mut first = flow.ask(3 * MIB);
         let mut largest = flow.ask(4 * MIB);
         let mut smaller = flow.ask(2 * MIB);
         let mut small = flow.ask(SMALL);
 
         let passage = first.try_recv().unwrap();
-        assert!(passage.is_large());
-        assert!(!small.try_recv().unwrap().is_large());
+        assert!(passage.carries(3 * MIB) && !passage.carries(4 * MIB));
+        let small = small.try_recv().unwrap();
+        assert!(small.carries(SMALL) && !small.carries(SMALL + 1));
         assert!(!is_through(&mut largest) && !is_through(&mut smaller));
 
         drop(passage);
@@ -135,18 +186,34 @@ mod tests {
     }
 
     #[test]
+    fn of_what_is_small_so_many_go_at_a_time_and_the_oldest_is_next() {
+        let flow = Flow::of(2, MIB);
+        let mut asked: Vec<_> = (0..5).map(|bytes| flow.ask(100 - bytes)).collect();
+        let mut through = Vec::new();
+
+        for place in 0..asked.len() {
+            let told: Vec<bool> = asked.iter_mut().skip(place).map(is_through).collect();
+            let some: Vec<bool> = (0..told.len()).map(|place| place < 2).collect();
+            assert_eq!(told, some);
+            through.push(asked[place].try_recv().unwrap());
+            through.remove(0);
+        }
+    }
+
+    #[test]
     fn whoever_has_gone_takes_no_room() {
-        let flow = Flow::of(2 * MIB);
-        let mut held = flow.ask(2 * MIB);
-        let passage = held.try_recv().unwrap();
-        drop(flow.ask(MIB));
-        let mut waits = flow.ask(2 * MIB);
+        let flow = Flow::of(1, 2 * MIB);
+        for bytes in [2 * MIB, 1] {
+            let passage = flow.ask(bytes).try_recv().unwrap();
+            drop(flow.ask(bytes));
+            let mut waits = flow.ask(bytes);
 
-        drop(passage);
+            drop(passage);
 
-        assert!(is_through(&mut waits));
-        drop(waits);
-        assert_eq!(flow.0.lock().free, 2 * MIB);
+            assert!(is_through(&mut waits));
+        }
+        assert_eq!(flow.large.0.lock().free, 2 * MIB);
+        assert_eq!(flow.small.0.lock().free, SMALL);
     }
 
     #[test]
@@ -157,6 +224,7 @@ mod tests {
 
         // The smaller one came second, when nothing was free any more.
         let passage = huge.try_recv().unwrap();
+        assert!(passage.carries(10 * MAX));
         assert!(!is_through(&mut other));
         drop(passage);
         assert!(is_through(&mut other));

@@ -5,88 +5,36 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{interval, sleep};
 
-use super::flow::Passage;
+pub(crate) use self::directive::{Directive, Form};
+pub(crate) use self::due::Waiting;
+use self::due::{Due, arrived};
+use super::flow::{self, Passage};
 use super::registry::{Registry, Subscription};
 use super::validity::Validity;
 use crate::audit::{Checkpoints, Shown};
 use crate::store::Store;
 use crate::store::model::{Claim, FleetState, JournalEnd};
-use crate::targets::{Packed, Target};
+use crate::targets::Target;
 use crate::timestamp::Timestamp;
 
 /// Directives on their way to one host at most; a new policy waits in its slot, not here.
 pub(crate) const QUEUE_MAX: usize = 2;
 /// Claims told in one directive at most.
 const CLAIMED_MAX: usize = 1_000;
-/// How long a large policy may take to a host before others need not wait for it any more.
-const PASSAGE_MAX: Duration = Duration::from_secs(30);
 /// How often a host of which something was stored is given another pass: a restore of what was
 /// longer ago than this is proven by it.
 const RENEWAL: Duration = Duration::from_secs(60);
 
-/// What the controller says to a host.
-#[derive(Debug)]
-pub(crate) enum Directive {
-    /// What others have claimed in the host's replay domains.
-    Claimed(Vec<Claim>),
-    /// The session was ended; nothing follows.
-    Ended,
-    /// The host is locked: it is to grant nothing, and to close what is open.
-    Locked {
-        /// For people.
-        reason: String,
-    },
-    /// The journal of the host is not the continuation of what is stored of it.
-    NewJournal {
-        /// For people.
-        reason: String,
-        /// Messages dated at or before this are to be refused.
-        floor_secs: u64,
-    },
-    /// What the host is to keep before it follows anything else.
-    Opened {
-        session_pass: Vec<u8>,
-        now: Timestamp,
-        acknowledged: Option<JournalEnd>,
-        replay_floor_secs: u64,
-        claim_epoch: u64,
-        /// What the host is called now: its certificate may have been made by a former name.
-        called: String,
-        /// What it is to keep of the fleet's log.
-        audit: Shown,
-    },
-    /// The policy to enforce, instead of what it has.
-    Policy {
-        target: Target,
-        form: Form,
-        /// Seconds since the Unix epoch; 0 for ever.
-        not_after_secs: u64,
-        /// Packets dated before this cannot be claimed.
-        replay_floor_secs: u64,
-        /// Number of the replay list.
-        claim_epoch: u64,
-    },
-}
-
-/// In which form a host is sent its policy.
-#[derive(Clone, Debug)]
-pub(crate) enum Form {
-    /// As text.
-    Whole,
-    Packed(Packed),
-    /// It has the text, and is told how it stands with that.
-    Kept,
-}
-
-/// A policy that waits for its room on the way.
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    target: Target,
-    form: Form,
-    passage: oneshot::Receiver<Passage>,
+/// Waits that begin with the next look at them, of those that are set.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Timers {
+    /// Until the policy is to be sent again.
+    refresh: Option<Duration>,
+    /// Until nobody waits any more for what was sent.
+    overdue: Option<Duration>,
 }
 
 /// How one host is served.
@@ -110,12 +58,12 @@ pub(crate) struct Session {
     /// The text that it said it has is the one that it should have: nobody has given it another that this
     /// controller does not know, also where this one was restored from an older copy.
     pub(crate) in_step: bool,
-    /// The policy that waits to be sent.
+    /// What waits to be sent.
     pub(crate) waiting: Option<Waiting>,
     /// Until when that text is good, by the host's own word.
     pub(crate) said: Option<Validity>,
-    /// A large policy was sent, and others may wait for that.
-    pub(crate) sent_large: bool,
+    /// What is to be looked at later.
+    pub(crate) timers: Timers,
     /// What it acknowledged in a run of the controller before, as far as it is known.
     pub(crate) lease: Option<Validity>,
     /// The clock, asked whenever a policy is sent.
@@ -167,28 +115,31 @@ impl Session {
         if self.subscription.locked.borrow().is_some() {
             return self.locked().await;
         }
-        let mut refresh = pin!(sleep(self.first_policy().await?));
+        self.first_policy().await?;
         for claims in known_claims.chunks(CLAIMED_MAX) {
             self.send(Directive::Claimed(claims.to_vec())).await?;
         }
         let mut renewal = interval(RENEWAL);
+        let mut refresh = pin!(sleep(Duration::MAX));
         let mut overdue = pin!(sleep(Duration::MAX));
         loop {
-            if std::mem::take(&mut self.sent_large) {
-                overdue.set(sleep(PASSAGE_MAX));
+            let set = std::mem::take(&mut self.timers);
+            if let Some(after) = set.refresh {
+                refresh.set(sleep(after));
+            }
+            if let Some(after) = set.overdue {
+                overdue.set(sleep(after));
             }
             tokio::select! {
                 changed = self.subscription.targets.changed() => {
                     changed.ok()?;
-                    self.renew_pass().await?;
-                    refresh.set(sleep(self.policy().await?));
+                    self.due(Due::PassAndPolicy).await?;
                 }
                 changed = self.fleet.changed() => {
                     changed.ok()?;
-                    self.renew_pass().await?;
-                    if self.passes.is_none() {
-                        refresh.set(sleep(self.policy().await?));
-                    }
+                    // A pass says it, to hosts that keep one.
+                    let due = self.passes.as_ref().map_or(Due::Policy, |_| Due::Pass);
+                    self.due(due).await?;
                 }
                 changed = self.subscription.locked.changed() => {
                     changed.ok()?;
@@ -207,10 +158,11 @@ impl Session {
                         self.renew_pass().await?;
                     }
                 }
-                () = refresh.as_mut() => refresh.set(sleep(self.policy().await?)),
-                (target, form, passage) = arrived(&mut self.waiting) => {
-                    refresh.set(sleep(self.send_policy(target, form, passage).await?));
+                () = refresh.as_mut() => {
+                    refresh.set(sleep(Duration::MAX));
+                    self.due(Due::Policy).await?;
                 }
+                (due, passage) = arrived(&mut self.waiting) => self.tell(due, passage).await?,
                 () = overdue.as_mut() => {
                     overdue.set(sleep(Duration::MAX));
                     self.registry.let_others_go(&self.host);
@@ -298,21 +250,27 @@ impl Session {
             .await
     }
 
-    /// Sends the policy, unless the host has it and its validity is known to be young. Where it has to
-    /// wait for its room, it is sent later.
-    async fn first_policy(&mut self) -> Option<Duration> {
+    /// Sends the policy, unless the host has it and its validity is known to be young.
+    async fn first_policy(&mut self) -> Option<()> {
+        // A target that came after the pass was stored is not proven by it.
+        let due = if self.subscription.targets.has_changed().ok()? {
+            Due::PassAndPolicy
+        } else {
+            Due::Policy
+        };
         let target = self.subscription.targets.borrow_and_update().clone();
         let Some(target) = target else {
-            return Some(Duration::MAX);
+            return Some(());
         };
         self.in_step = self.has_digest == target.compiled.digest;
         match self.held(target.compiled.digest) {
             Some(held) if !self.refresh_in(held).is_zero() => {
                 let id = self.subscription.id;
                 self.registry.note_sent(&self.host, id, (held, None));
-                Some(self.refresh_in(held))
+                self.timers.refresh = Some(self.refresh_in(held));
+                Some(())
             }
-            Some(_) | None => self.policy().await,
+            Some(_) | None => self.due(due).await,
         }
     }
 
@@ -331,27 +289,57 @@ impl Session {
         validity.refresh_in(self.policy_valid, &self.host, (self.now)())
     }
 
-    /// Sends the latest policy, and says when it is to be sent again. After a restore from an older
-    /// copy nothing is sent until an operator has said what is to be in force, but to hosts whose text is
-    /// ours: of a lock they hear at once.
-    async fn policy(&mut self) -> Option<Duration> {
+    /// Says what is due as soon as there is room for it: at once, or while locks and claims go past it. What
+    /// waits already keeps its place, so that nobody who is to hear of each of many changes hears of none.
+    async fn due(&mut self, due: Due) -> Option<()> {
+        let waited = self.waiting.take();
+        let due = waited.as_ref().map_or(due, |waited| waited.due.and(due));
+        let bytes = flow::counted(self.bytes(due));
+        let mut waiting = match waited {
+            Some(waited) if waited.bytes >= bytes => Waiting { due, ..waited },
+            Some(_) | None => self.wait_for(due, bytes),
+        };
+        if let Ok(passage) = waiting.passage.try_recv() {
+            return self.tell(due, passage).await;
+        }
+        self.waiting = Some(waiting);
+        Some(())
+    }
+
+    fn wait_for(&self, due: Due, bytes: usize) -> Waiting {
+        Waiting::new(due, bytes, self.registry.flow())
+    }
+
+    /// What would travel now, about.
+    fn bytes(&self, due: Due) -> usize {
+        // Not looked at in its place: who holds that must not ask the registry, which sets it.
+        let target = self.subscription.targets.borrow().clone();
+        let target = target.filter(|_| due != Due::Pass);
+        target.map_or(0, |target| self.form(&target).bytes(&target))
+    }
+
+    /// Says what is due now. A target that has come meanwhile is sent in place of the one that it was for, and
+    /// proven by a pass of its own time.
+    /// After a restore from an older copy nothing is sent until an operator has said what is to be in force, but
+    /// to hosts whose text is ours: of a lock they hear at once.
+    async fn tell(&mut self, due: Due, passage: Passage) -> Option<()> {
+        let is_news = self.subscription.targets.has_changed().ok()?;
+        let due = if is_news { Due::PassAndPolicy } else { due };
         let target = self.subscription.targets.borrow_and_update().clone();
-        self.waiting = None;
-        let Some(target) = target.filter(|_| self.may_be_sent()) else {
-            return Some(Duration::MAX);
+        if due != Due::Policy {
+            self.renew_pass().await?;
+        }
+        let target = target.filter(|_| due != Due::Pass && self.may_be_sent());
+        let Some(target) = target else {
+            return Some(());
         };
         let form = self.form(&target);
-        let mut passage = self.registry.flow().ask(form.bytes(&target));
-        if let Ok(passage) = passage.try_recv() {
+        let bytes = form.bytes(&target);
+        if passage.carries(bytes) {
             return self.send_policy(target, form, passage).await;
         }
-        // A lock is not to wait for it.
-        self.waiting = Some(Waiting {
-            target,
-            form,
-            passage,
-        });
-        Some(Duration::MAX)
+        self.waiting = Some(self.wait_for(due, bytes));
+        Some(())
     }
 
     /// Whether it is known what the host has, or an operator has said what it is to have.
@@ -376,21 +364,14 @@ impl Session {
         packed.map_or(Form::Whole, Form::Packed)
     }
 
-    async fn send_policy(
-        &mut self,
-        target: Target,
-        form: Form,
-        passage: Passage,
-    ) -> Option<Duration> {
+    async fn send_policy(&mut self, target: Target, form: Form, passage: Passage) -> Option<()> {
         let fleet = self.fleet.borrow().clone();
-        if !self.may_be_sent() {
-            return Some(Duration::MAX);
-        }
         let validity = Validity::new(target.compiled.digest, self.policy_valid, (self.now)());
-        self.sent_large = passage.is_large();
-        let sent = (validity, Some(passage).filter(Passage::is_large));
+        self.timers.overdue = Some(passage.lasts());
+        self.timers.refresh = Some(self.refresh_in(validity));
         let id = self.subscription.id;
-        self.registry.note_sent(&self.host, id, sent);
+        self.registry
+            .note_sent(&self.host, id, (validity, Some(passage)));
         self.has_digest.clear();
         self.send(Directive::Policy {
             target,
@@ -399,8 +380,7 @@ impl Session {
             replay_floor_secs: fleet.replay_floor_secs,
             claim_epoch: fleet.claim_epoch,
         })
-        .await?;
-        Some(self.refresh_in(validity))
+        .await
     }
 
     async fn send(&self, directive: Directive) -> Option<()> {
@@ -408,29 +388,7 @@ impl Session {
     }
 }
 
-// === impl Form ===
-
-impl Form {
-    /// What travels, about.
-    fn bytes(&self, target: &Target) -> usize {
-        match self {
-            Self::Whole => target.compiled.text.0.len(),
-            Self::Packed(packed) => packed.bytes.0.len(),
-            Self::Kept => 0,
-        }
-    }
-}
-
-/// The policy that waits, once it has its room; never when none does.
-async fn arrived(waiting: &mut Option<Waiting>) -> (Target, Form, Passage) {
-    if let Some(waits) = waiting
-        && let Ok(passage) = (&mut waits.passage).await
-        && let Some(Waiting { target, form, .. }) = waiting.take()
-    {
-        return (target, form, passage);
-    }
-    std::future::pending().await
-}
-
+mod directive;
+mod due;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@ use std::sync::LazyLock;
 
 use policy::NoIncludes;
 
+use super::super::flow::LARGE_LASTS;
 use super::*;
 use crate::store::fixture;
 use crate::targets::{Targets, Users};
@@ -70,7 +71,7 @@ fn open(
         in_step: false,
         waiting: None,
         said: None,
-        sent_large: false,
+        timers: Timers::default(),
         lease: None,
         now,
     };
@@ -120,11 +121,11 @@ async fn a_policy_lives_for_a_week_and_is_due_again_after_half_of_it() {
     let registry = Arc::default();
     let (mut session, mut received) = open(&registry, Some(WEEK), Vec::new());
 
-    let due = session.first_policy().await;
+    session.first_policy().await.unwrap();
 
     let (_, until) = policy(&mut received).await;
     assert_eq!(until, now().secs() + WEEK.as_secs());
-    let part = due.unwrap() - WEEK / 2;
+    let part = session.timers.refresh.unwrap() - WEEK / 2;
     assert!(part < WEEK / 8, "the host's own part is an eighth at most");
 }
 
@@ -133,9 +134,9 @@ async fn a_policy_that_is_valid_for_ever_is_not_due_again() {
     let registry = Arc::default();
     let (mut session, mut received) = open(&registry, None, Vec::new());
 
-    let due = session.first_policy().await;
+    session.first_policy().await.unwrap();
 
-    assert_eq!(due, Some(Duration::MAX));
+    assert_eq!(session.timers.refresh, Some(Duration::MAX));
     assert_eq!(policy(&mut received).await.1, 0);
 }
 
@@ -301,7 +302,7 @@ async fn a_host_that_has_the_text_hears_only_until_when_and_one_that_has_the_las
     let first = targets(2, &long(1_000), &first_targets());
     registry.retarget(&first);
 
-    session.policy().await.unwrap();
+    session.due(Due::Policy).await.unwrap();
     let Form::Packed(alone) = form(&mut received).await else {
         panic!("not packed")
     };
@@ -309,15 +310,15 @@ async fn a_host_that_has_the_text_hears_only_until_when_and_one_that_has_the_las
     let digest = first.get("web-1").unwrap().compiled.digest;
 
     // It is not known whether it has arrived.
-    session.policy().await.unwrap();
+    session.due(Due::Policy).await.unwrap();
     assert!(matches!(form(&mut received).await, Form::Packed(packed) if packed.base.is_none()));
     registry.note_applied("web-1", &digest);
-    session.policy().await.unwrap();
+    session.due(Due::Policy).await.unwrap();
     assert!(matches!(form(&mut received).await, Form::Kept));
 
     registry.note_applied("web-1", &digest);
     registry.retarget(&targets(3, &long(1_001), &first));
-    session.policy().await.unwrap();
+    session.due(Due::Policy).await.unwrap();
     let Form::Packed(differs) = form(&mut received).await else {
         panic!("not packed")
     };
@@ -332,7 +333,7 @@ async fn a_host_of_a_version_before_is_sent_the_text_whatever_it_has() {
     let (mut session, mut received) = open(&registry, Some(WEEK), digest.to_vec());
 
     for _ in 0..2 {
-        session.policy().await.unwrap();
+        session.due(Due::Policy).await.unwrap();
         assert!(matches!(form(&mut received).await, Form::Whole));
         registry.note_applied("web-1", &digest);
     }
@@ -388,7 +389,7 @@ async fn a_lock_does_not_wait_for_the_room_of_a_large_policy_and_a_silent_host_g
     // It never acknowledges: another large one goes nevertheless.
     let began = tokio::time::Instant::now();
     let other = registry.flow().ask(usize::MAX).await.unwrap();
-    assert!(began.elapsed() >= PASSAGE_MAX && began.elapsed() < PASSAGE_MAX * 2);
+    assert!(began.elapsed() >= LARGE_LASTS && began.elapsed() < LARGE_LASTS * 2);
 
     registry.retarget(&targets(3, &long(1_001), &large));
     tokio::task::yield_now().await;
@@ -420,12 +421,14 @@ async fn after_a_restore_a_host_whose_text_is_ours_hears_of_a_lock_and_one_with_
 
         let narrower = targets(2, "PROTECT tcp/22\n", &first_targets());
         registry.retarget(&narrower);
-        session.policy().await;
+        session.due(Due::Policy).await;
 
         assert_eq!(received.try_recv().is_ok(), is_told);
         // Whoever has another hears when an operator has said what is to be in force.
         fleet.send_replace(fleet_state());
-        session.policy().await;
+        session.due(Due::Policy).await;
         policy(&mut received).await;
     }
 }
+
+mod turns;
