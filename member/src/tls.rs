@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use hyper_util::rt::TokioIo;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::TcpUserTimeout;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -32,14 +34,21 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::error::ConnectError;
 
-/// Name look-up, TCP and TLS together must be done within this.
+/// Name look-up and TCP must be done within this: whoever is there answers, however busy the program is.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// And then TLS. A controller to which a fleet comes back is given time: who leaves it has cost it as much, and comes
+/// again.
+const TLS_TIMEOUT: Duration = Duration::from_secs(12);
 /// A connection on which nothing happens is probed this often, so that a controller that vanished
 /// without a word is noticed. A controller takes a host of which it hears nothing for eighteen seconds for gone: it does
 /// not ask by itself.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(12);
-/// A probe that is not answered within this ends the connection: both together clearly before twenty seconds are over.
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(6);
+/// What is sent and not taken by the controller's machine within this ends the connection: with the wait before a
+/// probe clearly before twenty seconds are over.
+const UNTAKEN_TIMEOUT: Duration = Duration::from_secs(6);
+/// A probe that is taken and not answered within this ends it, too: the program hangs. One that is busy is not left
+/// for that: all who left it would come again, or to another, and keep that one busy.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(24);
 /// The beginning of an answer must arrive within this, unless the caller asks for less.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -177,25 +186,32 @@ impl Connector {
     }
 
     async fn connect(self) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
-        let connect = async {
-            let stream = TcpStream::connect(&*self.address).await?;
-            stream.set_nodelay(true)?;
-            let name = ServerName::try_from(fleet::SERVER_NAME).map_err(io::Error::other)?;
-            let stream = self.tls.connect(name, stream).await?;
-            let (_, session) = stream.get_ref();
-            let shown = session.peer_certificates().and_then(<[_]>::first);
-            let is_known = shown.is_none_or(|shown| self.knows_issuer_of(shown));
-            self.is_of_unknown.store(!is_known, Ordering::Relaxed);
-            Ok(stream)
-        };
-        match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
-            Ok(connected) => connected.map(TokioIo::new),
-            Err(_) => Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()),
-            )),
-        }
+        let tcp = TcpStream::connect(&*self.address);
+        let stream = within(CONNECT_TIMEOUT, "connection", tcp).await?;
+        stream.set_nodelay(true)?;
+        let untaken_ms = u32::try_from(UNTAKEN_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
+        setsockopt(&stream, TcpUserTimeout, &untaken_ms)?;
+        let name = ServerName::try_from(fleet::SERVER_NAME).map_err(io::Error::other)?;
+        let stream = within(TLS_TIMEOUT, "TLS", self.tls.connect(name, stream)).await?;
+        let (_, session) = stream.get_ref();
+        let shown = session.peer_certificates().and_then(<[_]>::first);
+        let is_known = shown.is_none_or(|shown| self.knows_issuer_of(shown));
+        self.is_of_unknown.store(!is_known, Ordering::Relaxed);
+        Ok(TokioIo::new(stream))
     }
+}
+
+/// What is done within this.
+async fn within<T>(
+    limit: Duration,
+    what: &str,
+    doing: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    let Ok(done) = tokio::time::timeout(limit, doing).await else {
+        let error = format!("no {what} within {} s", limit.as_secs());
+        return Err(io::Error::new(io::ErrorKind::TimedOut, error));
+    };
+    done
 }
 
 impl Connector {

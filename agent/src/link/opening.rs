@@ -15,7 +15,7 @@ use super::Controller;
 /// Name look-up, TCP, TLS and, when needed, the renewal before them.
 pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(20);
 /// The beginning of the stream.
-pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 /// The largest policy of one host that is accepted.
 const DIRECTIVE_BYTES_MAX: usize = 64 * 1024 * 1024;
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fleet::Role;
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
@@ -21,8 +22,8 @@ use crate::access::layer::AuthorizeLayer;
 use crate::access::peer::{Peer, Presented};
 use crate::clock;
 
-/// TLS must be done within this,
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// TLS must be done within this, at a controller that is busy, too,
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// and HTTP/2 begun within this after it.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
 /// After the system refused to accept; doubles.
@@ -63,6 +64,8 @@ pub(super) struct Ready {
 /// Why a connection is not served.
 #[derive(Debug, thiserror::Error)]
 enum NotServed {
+    #[error("it has gone before its turn")]
+    Gone,
     #[error("no TLS within {} s", HANDSHAKE_TIMEOUT.as_secs())]
     NoHandshake,
     #[error("TLS")]
@@ -179,10 +182,13 @@ impl Greeter {
     ) -> Result<Connection, NotServed> {
         stream.set_nodelay(true).map_err(NotServed::Tls)?;
         let threshold = self.doorway.threshold();
-        let stream = timeout(HANDSHAKE_TIMEOUT, threshold.tls.accept(stream))
+        let handshake = async {
+            said_and_there(&stream).await?;
+            threshold.tls.accept(stream).await.map_err(NotServed::Tls)
+        };
+        let stream = timeout(HANDSHAKE_TIMEOUT, handshake)
             .await
-            .map_err(|_| NotServed::NoHandshake)?
-            .map_err(NotServed::Tls)?;
+            .map_err(|_| NotServed::NoHandshake)??;
         let (_, session) = stream.get_ref();
         let certificate = session.peer_certificates().and_then(<[_]>::first);
         let authority = certificate.map(|der| (der, threshold.takes(der)));
@@ -195,7 +201,7 @@ impl Greeter {
         let mut heard = None;
         if let Some((member, role)) = self.authorize.member_of(&presented) {
             place.becomes_members(member)?;
-            heard = (role == Role::Host).then(|| self.silence.watch(place.closed()));
+            heard = (role == Role::Host).then(|| self.silence.watch());
         }
         let peer = Peer::new(address, presented).while_counts(authority);
         let connection = Connection::begin(stream, peer, place, heard);
@@ -204,6 +210,16 @@ impl Greeter {
             .map_err(|_| NotServed::NoPreface)?
             .map_err(NotServed::Preface)
     }
+}
+
+/// Waits until the peer has said something, and is still there: in a storm those who gave up before their turn would
+/// otherwise cost as much as those who wait for theirs.
+async fn said_and_there(stream: &TcpStream) -> Result<(), NotServed> {
+    let ready = stream.ready(Interest::READABLE).await;
+    if ready.map_err(NotServed::Tls)?.is_read_closed() {
+        return Err(NotServed::Gone);
+    }
+    Ok(())
 }
 
 // === impl Ready ===
@@ -237,7 +253,29 @@ impl Seldom {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
     use super::*;
+
+    #[tokio::test]
+    async fn who_has_gone_before_its_turn_costs_no_handshake_whatever_was_said() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut peer = TcpStream::connect(address).await.unwrap();
+        peer.write_all(b"a hello").await.unwrap();
+
+        let (stream, _) = listener.accept().await.unwrap();
+        said_and_there(&stream).await.unwrap();
+        drop(peer);
+
+        // Its word that it goes may come a moment later.
+        let gone = async {
+            while !matches!(said_and_there(&stream).await, Err(NotServed::Gone)) {
+                yield_now().await;
+            }
+        };
+        timeout(HANDSHAKE_TIMEOUT, gone).await.unwrap();
+    }
 
     #[test]
     fn a_line_of_the_log_is_repeated_once_in_a_while_and_says_how_often_it_happened() {

@@ -150,10 +150,12 @@ impl AsyncRead for Connection {
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(context, buffer);
-        if let Some(heard) = &this.heard
-            && buffer.filled().len() > before
-        {
-            heard.mark();
+        if let Some(heard) = &this.heard {
+            if buffer.filled().len() > before {
+                heard.mark();
+            } else if read.is_pending() && heard.is_given_up(context) {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
         }
         read
     }

@@ -35,32 +35,77 @@ fn connected(host: &Agent) -> Result<Option<String>> {
     Ok(at.filter(|_| is_connected).map(str::to_owned))
 }
 
-/// The controller's own packet filter refuses whoever asks at this address.
-fn refuse_at(controller: &Node, address: &str) -> Result<()> {
+/// The controller's own packet filter does this with whoever asks at this address.
+fn refuse_at(controller: &Node, address: &str, verdict: &str) -> Result<()> {
     let rules = format!(
         "table inet away {{\n chain input {{\n type filter hook input priority 0\n \
-         ip daddr {address} tcp dport {CONTROLLER_PORT} reject with tcp reset\n }}\n}}"
+         ip daddr {address} tcp dport {CONTROLLER_PORT} {verdict}\n }}\n}}"
     );
     controller.run(&["nft", &rules])?.ok()?;
     Ok(())
 }
 
+/// A controller with two addresses, which all its members are told.
+fn at_two_addresses(lab: &Lab) -> Result<(Controller, [String; 2])> {
+    let mut controller = Controller::start(&lab.node("control", 1)?)?;
+    let node = controller.node.clone();
+    let add = format!(
+        "ip addr add {SECOND}/24 dev $(ip -o -4 addr show to {} | awk '{{print $2; exit}}')",
+        node.v4
+    );
+    node.run(&["sh", "-c", &add])?.ok()?;
+    let both = [node.v4.to_string(), SECOND.to_owned()];
+    let both = both.map(|address| format!("{address}:{CONTROLLER_PORT}"));
+    let settings = controller.data.join("controller.toml");
+    let mut settings = OpenOptions::new().append(true).open(settings)?;
+    writeln!(settings, "controllers = {both:?}")?;
+    controller.start_again()?;
+    Ok((controller, both))
+}
+
+/// For longer than a host waits for word of a machine.
+const BUSY: Duration = Duration::from_secs(21);
+/// From the moment in which a machine is gone until the host is somewhere else.
+const GONE: Duration = Duration::from_secs(22);
+
+#[test]
+fn a_host_stays_at_a_controller_that_is_busy_and_leaves_one_whose_machine_is_gone_within_twenty_seconds()
+ {
+    in_lab(|lab| {
+        let (controller, both) = at_two_addresses(lab)?;
+        let token = controller.token("host", "web-1", &["role=web"])?;
+        let host = Agent::joined(&lab.node("web-1", 11)?, &token)?;
+        let (first, _) = wait::some("a session", wait::SOON, || connected(&host))?;
+
+        let signal = |name: &str| {
+            let pid = controller.pid().to_string();
+            controller.node.run(&["kill", name, &pid])?.ok()
+        };
+        signal("-STOP")?;
+        std::thread::sleep(BUSY);
+        let meanwhile = connected(&host);
+        signal("-CONT")?;
+        same("where it is", &meanwhile?, &Some(first.clone()))?;
+        // It is heard again, in the session that it had.
+        let token = controller.token("host", "web-2", &["role=web"])?;
+        Agent::join(&lab.node("web-2", 12)?, &token)?.ok()?;
+        let opened = controller.log().matches("session opened").count();
+        same("sessions", &opened, &1)?;
+
+        let (address, _) = first.rsplit_once(':').context("no port")?;
+        refuse_at(&controller.node, address, "drop")?;
+        let other = both.iter().find(|other| **other != first);
+        wait::until("a session at the other address", GONE, || {
+            Ok(connected(&host)?.as_ref() == other)
+        })?;
+        Ok(())
+    });
+}
+
 #[test]
 fn host_and_people_go_on_at_the_other_address_of_a_controller_within_seconds_when_one_refuses() {
     in_lab(|lab| {
-        let mut controller = Controller::start(&lab.node("control", 1)?)?;
-        let node = controller.node.clone();
-        let add = format!(
-            "ip addr add {SECOND}/24 dev $(ip -o -4 addr show to {} | awk '{{print $2; exit}}')",
-            node.v4
-        );
-        node.run(&["sh", "-c", &add])?.ok()?;
-        let both = [node.v4.to_string(), SECOND.to_owned()];
-        let both = both.map(|address| format!("{address}:{CONTROLLER_PORT}"));
-        let settings = controller.data.join("controller.toml");
-        let mut settings = OpenOptions::new().append(true).open(settings)?;
-        writeln!(settings, "controllers = {both:?}")?;
-        controller.start_again()?;
+        let (controller, both) = at_two_addresses(lab)?;
         let operator = Member::join_as(&lab.node("desk", 5)?, "operator", &controller.first_token)?;
         let web = lab.node("web-1", 11)?;
         let token = operator.token("host", "web-1", &["role=web"])?;
@@ -71,7 +116,7 @@ fn host_and_people_go_on_at_the_other_address_of_a_controller_within_seconds_whe
         ensure!(both.contains(&first), "{first}");
 
         let (address, _) = first.rsplit_once(':').context("no port")?;
-        refuse_at(&node, address)?;
+        refuse_at(&controller.node, address, "reject with tcp reset")?;
 
         let other = both
             .iter()

@@ -24,6 +24,7 @@ use crate::clock;
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LAST_WAIT: Duration = Duration::from_secs(15);
 const DIAL: Duration = Duration::from_secs(20);
+const OPEN: Duration = Duration::from_secs(20);
 const SPREAD: Duration = Duration::from_millis(300);
 const LIVED: Duration = Duration::from_secs(10);
 /// As agents take it.
@@ -120,7 +121,7 @@ impl Host {
             run_id: self.run_id.clone(),
             ..SessionRequest::default()
         };
-        let opening = tokio::time::timeout(Duration::from_secs(10), client.session(request));
+        let opening = tokio::time::timeout(OPEN, client.session(request));
         let mut directives = opening.await??.into_inner();
         while let Some(directive) = directives.message().await? {
             match directive.directive {
