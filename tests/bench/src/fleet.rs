@@ -189,7 +189,12 @@ impl Company {
 
     /// A new connection of the operator to the first controller, for other services than the operator's.
     pub(crate) async fn channel(&self) -> anyhow::Result<Channel> {
-        Ok(self.operator.channel_to(&address(&self.controller)).await?)
+        self.channel_of(&self.operator).await
+    }
+
+    /// The same of any member.
+    pub(crate) async fn channel_of(&self, member: &Membership) -> anyhow::Result<Channel> {
+        Ok(member.channel_to(&address(&self.controller)).await?)
     }
 }
 

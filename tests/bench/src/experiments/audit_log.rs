@@ -32,6 +32,10 @@ const PORTS: &str = "INSERT INTO event_ports (host, port, at_ms, event, kind) \
      SELECT host, CASE stanza WHEN 'sre-ssh' THEN 393238 ELSE 393659 END, at_ms, id, kind \
      FROM events WHERE id > ?1 AND stanza IS NOT NULL ORDER BY 1, 2, 3, 4";
 
+/// What the controller has stored itself stands before the log, and is stored before it, too: retention ends at the
+/// first record that is not old enough.
+const OLDER: &str = "UPDATE events SET stored_at_ms = 1";
+
 /// One event of the log: what an engine needs of it.
 struct Event {
     /// Among those of this log, from 0.

@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
-use fleet::EventKind;
+use anyhow::{Context as _, bail};
 use fleet::wire::audit_client::AuditClient;
 use fleet::wire::operator_client::OperatorClient;
 use fleet::wire::{ListEventsRequest, ListHostsRequest, PolicyHistoryRequest};
+use fleet::{EventKind, Role};
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -27,8 +27,10 @@ const GOAL: Duration = Duration::from_millis(50);
 const NAMED: usize = 4;
 /// Longer than the log needs to be indexed.
 const INDEXED_LIMIT: Duration = Duration::from_secs(1_800);
-/// Questions at once that look through a third of the log each.
+/// Questions at once that look through a third of the log each,
 const WIDE: usize = 8;
+/// and as many of one operator: fewer than a controller takes.
+const OF_ONE: usize = 2;
 /// How often the hosts are listed and a policy is applied beside them, and without.
 const LISTED: usize = 100;
 
@@ -207,13 +209,19 @@ fn beside(company: &Company, report: &mut Report) -> anyhow::Result<()> {
     let (idle, busy) = company.run(async {
         let mut served = Served::new(company).await?;
         let idle = served.times().await?;
+        let askers = (0..WIDE / OF_ONE).map(|number| format!("asker-{number}"));
+        let operator = company.operator().await?;
+        let askers = operator.members(Role::Operator, askers.collect()).await?;
         let mut wide = JoinSet::new();
-        for _ in 0..WIDE {
-            let client = AuditClient::new(company.channel().await?);
+        for asker in askers.iter().flat_map(|asker| [asker; OF_ONE]) {
+            let client = AuditClient::new(company.channel_of(asker).await?);
             wide.spawn(ask_widely(client));
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
         let busy = served.times().await?;
+        if let Some(ended) = wide.try_join_next() {
+            return Err(ended?).context("a wide question was not answered");
+        }
         wide.shutdown().await;
         anyhow::Ok((idle, busy))
     })?;
@@ -224,15 +232,19 @@ fn beside(company: &Company, report: &mut Report) -> anyhow::Result<()> {
     )
 }
 
-/// Two things that never meet, each a third of the log, again and again.
-async fn ask_widely(mut client: AuditClient<Channel>) {
+/// Two things that never meet, each a third of the log, again and again until that is refused.
+async fn ask_widely(mut client: AuditClient<Channel>) -> Status {
     let question = ListEventsRequest {
         port: "tcp/22".to_owned(),
         stanza: "sre-web".to_owned(),
         limit: PAGE,
         ..ListEventsRequest::default()
     };
-    while read(&mut client, question.clone()).await.is_ok() {}
+    loop {
+        if let Err(status) = read(&mut client, question.clone()).await {
+            return status;
+        }
+    }
 }
 
 /// Says how long each thing took, and how long while nothing else was done.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use harness::Postgres;
 
-use super::{Event, HOSTS, PORTS};
+use super::{Event, HOSTS, OLDER, PORTS};
 
 /// Events in one statement: some hundred megabytes.
 const LOT: usize = 250_000;
@@ -41,6 +41,7 @@ pub(crate) fn fill(server: &Postgres, events: u64, now_ms: u64) -> anyhow::Resul
         host: number("SELECT coalesce(max(id), 0) FROM event_hosts")?,
         journal: number("SELECT coalesce(max(id), 0) FROM journals")?,
     };
+    sql(OLDER)?;
     let hosts = format!("generate_series(1, {HOSTS}) AS n");
     sql(&format!(
         "INSERT INTO event_hosts (id, name) SELECT {} + n, 'web-' || n FROM {hosts};

@@ -19,7 +19,7 @@ use crate::servers::Server;
 
 /// Records that are old enough, and no more than a third of the log.
 const EMPTIED: u64 = 1_000_000;
-/// A controller looks for them once a minute.
+/// A controller looks for them when it starts.
 const BEGUN_LIMIT: Duration = Duration::from_secs(120);
 /// For so long events are pushed.
 const PUSHED: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use rusqlite::{Connection, Statement, params};
 
-use super::{Event, HOSTS, PORTS};
+use super::{Event, HOSTS, OLDER, PORTS};
 
 const EVENT: &str = "INSERT INTO events (journal, host, seq, body, chain, chain_version, \
      stored_at_ms, log_chain, at_ms, kind, user, key, stanza, generation, source, opened, \
@@ -31,6 +31,7 @@ pub(crate) fn fill(database: &Path, events: u64, now_ms: u64) -> anyhow::Result<
     let last: i64 = connection.query_row("SELECT ifnull(max(id), 0) FROM events", [], |row| {
         row.get(0)
     })?;
+    connection.execute(OLDER, [])?;
     connection.execute_batch("BEGIN")?;
     let first = add_hosts(&connection)?;
     let mut insert = connection.prepare(EVENT)?;
