@@ -13,6 +13,9 @@ use crate::store::sql::Value;
 /// Bytes of the digest of a message.
 const DIGEST_BYTES: usize = 32;
 
+/// Where an event itself says its time and place.
+const OF_EVENTS: [&str; 2] = ["e.at_ms", "e.id"];
+
 /// Conditions, all of which must hold, and the values of their parameters.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Conditions {
@@ -76,14 +79,20 @@ impl Conditions {
         self
     }
 
-    pub(super) fn add_reason(&mut self, filter: &EventFilter, known: &Known) {
+    /// `time` is where the row that is found says its time and place: see [`Driver::time`](super::driver::Driver::time).
+    /// What is looked up by these alone is looked up before the event itself is read.
+    pub(super) fn add_reason(
+        &mut self,
+        [at_ms, id]: [&str; 2],
+        (filter, known): (&EventFilter, &Known),
+    ) {
         match (&known.reasons, &filter.reason) {
             (Some(reasons), _) => {
                 let marks = vec!["?"; reasons.len()].join(", ");
                 self.add_sifting(
                     &format!(
                         "EXISTS (SELECT 1 FROM event_words r WHERE r.what = 3
-                                 AND r.value IN ({marks}) AND r.at_ms = e.at_ms AND r.event = e.id)"
+                                 AND r.value IN ({marks}) AND r.at_ms = {at_ms} AND r.event = {id})"
                     ),
                     reasons.iter().copied(),
                 );
@@ -91,9 +100,11 @@ impl Conditions {
             (None, Some(text)) => {
                 let (low, high) = reasons::range(text);
                 self.add_sifting(
-                    "EXISTS (SELECT 1 FROM event_reasons t CROSS JOIN event_words r ON r.what = 3
-                             AND r.value = t.id AND r.at_ms = e.at_ms AND r.event = e.id
-                             WHERE t.text >= ? AND t.text < ?)",
+                    &format!(
+                        "EXISTS (SELECT 1 FROM event_reasons t CROSS JOIN event_words r ON r.what = 3
+                                 AND r.value = t.id AND r.at_ms = {at_ms} AND r.event = {id}
+                                 WHERE t.text >= ? AND t.text < ?)"
+                    ),
                     [low, high],
                 );
             }
@@ -159,14 +170,16 @@ impl Conditions {
     }
 
     /// It is indexed under this word.
-    pub(super) fn add_word(&mut self, what: Word, value: impl Into<Value>) {
-        self.add_sifting(&format!("EXISTS ({})", indexed_as(what)), [value.into()]);
+    pub(super) fn add_word(&mut self, time: [&str; 2], what: Word, value: impl Into<Value>) {
+        let indexed = indexed_as(what, time);
+        self.add_sifting(&format!("EXISTS ({indexed})"), [value.into()]);
     }
 
     /// It is indexed under none of these words.
-    pub(super) fn add_no_word(&mut self, what: Word, values: Vec<String>) {
+    pub(super) fn add_no_word(&mut self, time: [&str; 2], what: Word, values: Vec<String>) {
         let marks = vec!["?"; values.len()].join(", ");
-        let indexed = indexed_as(what).replace("o.value = ?", &format!("o.value IN ({marks})"));
+        let indexed =
+            indexed_as(what, time).replace("o.value = ?", &format!("o.value IN ({marks})"));
         self.add(&format!("NOT EXISTS ({indexed})"), values);
     }
 
@@ -175,7 +188,7 @@ impl Conditions {
         let of_digest = Self::of_digest(request);
         let sql = format!(
             "(EXISTS ({}) OR ({}))",
-            indexed_as(Word::Request),
+            indexed_as(Word::Request, OF_EVENTS),
             of_digest.sql
         );
         self.add(&sql, [vec![compact(request)], of_digest.values].concat());
@@ -192,7 +205,7 @@ impl Conditions {
         }
         let sql = format!(
             "e.replay_digest BETWEEN ? AND ? AND NOT EXISTS ({})",
-            indexed_as(Word::OwnRequest)
+            indexed_as(Word::OwnRequest, OF_EVENTS)
         );
         Self::new(&sql, [low, high, Value::Integer(1)])
     }
@@ -204,10 +217,10 @@ impl Conditions {
     }
 }
 
-fn indexed_as(what: Word) -> String {
+fn indexed_as(what: Word, [at_ms, id]: [&str; 2]) -> String {
     format!(
-        "SELECT 1 FROM event_words o WHERE o.what = {} AND o.value = ? AND o.at_ms = e.at_ms \
-         AND o.event = e.id",
+        "SELECT 1 FROM event_words o WHERE o.what = {} AND o.value = ? AND o.at_ms = {at_ms} \
+         AND o.event = {id}",
         what as i64
     )
 }

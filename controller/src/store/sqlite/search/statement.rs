@@ -141,11 +141,11 @@ fn common(filter: &EventFilter, known: &Known, driver: &Driver) -> Conditions {
     if let Some(actor) = &filter.actor
         && *driver != Driver::Actor
     {
-        all.add_word(Word::Actor, actor.clone());
+        all.add_word(driver.time(), Word::Actor, actor.clone());
     }
     let others = filter.other_actors();
     if !others.is_empty() {
-        all.add_no_word(Word::Actor, others);
+        all.add_no_word(driver.time(), Word::Actor, others);
     }
     if filter.is_of_the_controller() {
         all.add("h.name = ?", [CONTROLLER.to_owned()]);
@@ -158,7 +158,7 @@ fn common(filter: &EventFilter, known: &Known, driver: &Driver) -> Conditions {
     add_port(&mut all, filter, known, driver);
     add_address(&mut all, filter, known, driver);
     if !matches!(driver, Driver::Reasons(_)) {
-        all.add_reason(filter, known);
+        all.add_reason(driver.time(), (filter, known));
     }
     all
 }
@@ -167,18 +167,22 @@ fn add_port(all: &mut Conditions, filter: &EventFilter, known: &Known, driver: &
     if let Some(port) = filter.port
         && !driver.is_of_ports()
     {
-        let one = "EXISTS (SELECT 1 FROM event_ports p WHERE p.host = e.host AND p.port = ?
-                     AND p.at_ms = e.at_ms AND p.event = e.id)";
+        // By what the driver's row says, so that the event is not read where it has not this port.
+        let [at_ms, id] = driver.time();
+        let one = format!(
+            "EXISTS (SELECT 1 FROM event_ports p WHERE p.port = ? AND p.at_ms = {at_ms}
+                     AND p.event = {id})"
+        );
         let blocks = Conditions::in_blocks(blocks_of_port(port));
         if known.has_blocks && !blocks.values.is_empty() {
             let values = [vec![Value::Integer(port_key(port))], blocks.values].concat();
             let wide = format!(
-                "EXISTS (SELECT 1 FROM event_blocks b WHERE b.event = e.id AND {})",
+                "EXISTS (SELECT 1 FROM event_blocks b WHERE b.event = {id} AND {})",
                 blocks.sql
             );
             all.add(&format!("({one} OR {wide})"), values);
         } else {
-            all.add_sifting(one, [port_key(port)]);
+            all.add_sifting(&one, [port_key(port)]);
         }
     }
 }
@@ -202,5 +206,49 @@ fn add_address(all: &mut Conditions, filter: &EventFilter, known: &Known, driver
             &format!("(e.source {compare} OR e.opened {compare}{wide})"),
             values,
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan;
+    use super::*;
+    use crate::store::model::Cursor;
+
+    #[test]
+    fn what_else_has_an_index_is_looked_up_by_the_driving_row_before_the_event_is_read() {
+        let mut connection = rusqlite::Connection::open_in_memory().unwrap();
+        super::super::super::migrations::apply(&mut connection).unwrap();
+        let filter = EventFilter {
+            port: "tcp/22".parse().ok(),
+            stanza: Some("web".to_owned()),
+            key: Some("key".to_owned()),
+            generation: Some(1),
+            reason: Some("denied".to_owned()),
+            actor: Some("operator/mbr".to_owned()),
+            ..EventFilter::default()
+        };
+        let known = Known {
+            reasons: Some(vec![1]),
+            ..Known::default()
+        };
+        let window = Window {
+            after: Cursor::NEWEST,
+            floor_ms: Some(1),
+        };
+        let candidates = Driver::candidates(&filter, &known);
+        assert_eq!(candidates.len(), 6);
+
+        for driver in candidates {
+            for dialect in [Dialect::Sqlite, Dialect::Postgres] {
+                let of = (&filter, &known);
+                let Statement { sql, .. } = Statement::new(dialect, of, &driver, (window, 100));
+                assert!(!sql.contains("= e.at_ms"), "{driver:?}\n{sql}");
+            }
+            let plan = plan(&connection, &filter, &known, &driver);
+            let by_port = "COVERING INDEX event_ports_by_port (port=? AND at_ms=? AND event=?)";
+            let is_of_ports = driver.is_of_ports();
+            assert_eq!(plan.contains(by_port), !is_of_ports, "{driver:?}\n{plan}");
+        }
     }
 }
