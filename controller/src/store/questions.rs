@@ -43,8 +43,18 @@ impl Store {
         filter: EventFilter,
         limit: usize,
     ) -> Result<Page, StoreError> {
+        self.whole(filter, Cursor::NEWEST, limit).await
+    }
+
+    /// The `limit` rows of an answer that follow this one, in as many turns as it takes.
+    async fn whole(
+        &self,
+        filter: EventFilter,
+        after: Cursor,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
         let mut found = Page::default();
-        let mut onward = Some(Onward::from(Cursor::NEWEST));
+        let mut onward = Some(Onward::from(after));
         while let Some(from) = onward {
             let page = self
                 .look(filter.clone(), from, limit - found.rows.len())
@@ -131,7 +141,7 @@ impl Store {
         Ok(end >= newest)
     }
 
-    /// The same for tests, whose questions cost little.
+    /// Its rows alone, for tests.
     #[cfg(test)]
     pub(crate) async fn search(
         &self,
@@ -139,7 +149,7 @@ impl Store {
         after: Cursor,
         limit: usize,
     ) -> Result<Vec<super::model::LogRow>, StoreError> {
-        let page = self.look(filter, after, limit).await?;
+        let page = self.whole(filter, after, limit).await?;
         assert!(!page.cut);
         Ok(page.rows)
     }

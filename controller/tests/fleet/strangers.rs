@@ -16,7 +16,7 @@ use crate::support::{Fleet, Member, all, patiently};
 /// As many as one stranger once needed to stop the fleet, and some more.
 const MANY: usize = 1_100;
 /// Longer than the controller waits for a peer that says nothing, and shorter than twice that.
-const IN_TIME: Duration = Duration::from_secs(9);
+const IN_TIME: Duration = Duration::from_secs(15);
 
 /// What a fleet does all day, over new connections.
 async fn go_on(fleet: &Fleet, operator: &Member, host: &Member, number: u64) {
