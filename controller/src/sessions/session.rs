@@ -338,7 +338,8 @@ impl Session {
         if passage.carries(bytes) {
             return self.send_policy(target, form, passage).await;
         }
-        self.waiting = Some(self.wait_for(due, bytes));
+        // Its pass is stored.
+        self.waiting = Some(self.wait_for(Due::Policy, bytes));
         Some(())
     }
 

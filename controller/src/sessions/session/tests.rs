@@ -78,6 +78,28 @@ fn open(
     (session, received)
 }
 
+/// The session of a host that keeps passes, of this member, whose first one this is.
+async fn keeping_passes(
+    session: Session,
+    (store, member): (Store, u64),
+    first: Vec<u8>,
+) -> Session {
+    let checkpoints = Checkpoints::load(&store, "prod", now()).await.unwrap();
+    Session {
+        passes: Some(Passes {
+            checkpoints: Arc::new(checkpoints),
+            audit: Shown::default(),
+            only_key: None,
+            store,
+            member,
+            first,
+            acknowledged: None,
+            new_journal: None,
+        }),
+        ..session
+    }
+}
+
 /// The next directive, which must be a policy: its target and until when it is good.
 async fn policy(received: &mut mpsc::Receiver<Box<Directive>>) -> (Target, u64) {
     match *received.recv().await.unwrap() {
@@ -242,22 +264,9 @@ async fn a_second_session_of_a_host_ends_the_first_and_outlives_it() {
 async fn a_host_hears_first_what_it_is_called_now_whatever_its_certificate_says() {
     let dir = tempfile::TempDir::new().unwrap();
     let store = fixture::open(dir.path()).await;
-    let checkpoints = Checkpoints::load(&store, "prod", now()).await.unwrap();
     let registry = Arc::default();
     let (session, mut received) = open(&registry, None, Vec::new());
-    let session = Session {
-        passes: Some(Passes {
-            checkpoints: Arc::new(checkpoints),
-            audit: Shown::default(),
-            only_key: None,
-            store,
-            member: 1,
-            first: vec![7],
-            acknowledged: None,
-            new_journal: None,
-        }),
-        ..session
-    };
+    let session = keeping_passes(session, (store, 1), vec![7]).await;
     tokio::spawn(session.run(Vec::new()));
 
     let first = received.recv().await.unwrap();

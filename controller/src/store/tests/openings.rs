@@ -1,8 +1,8 @@
 //! Sessions that are opened in sets and one by one come to the same.
 
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
-use super::sets::{in_a_set, rows};
+use super::sets::{hold, in_a_set, rows};
 use super::*;
 use crate::store::fixture::Random;
 use crate::store::model::{JournalEnd, Seen, SessionWanted};
@@ -243,17 +243,7 @@ fn refuse(connection: &sql::Connection) -> Result<(), StoreError> {
 
 /// Opens all these at one time: while somebody else writes, they wait.
 async fn at_one_time(store: &Store, openings: Vec<(Member, Opening)>) -> Vec<Option<Begun>> {
-    let (go_on, held) = mpsc::channel::<()>();
-    let waits = tokio::spawn({
-        let store = store.clone();
-        async move {
-            let wait = move |_: &sql::Connection| {
-                held.recv().unwrap();
-                Ok(())
-            };
-            store.engine.write(wait).await
-        }
-    });
+    let (go_on, waits) = hold(store);
     let mut opened = Vec::new();
     for (host, opening) in openings {
         let store = store.clone();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, mpsc};
 
 use fleet::Event;
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::store::fixture::Random;
@@ -384,21 +385,25 @@ fn refuse(connection: &sql::Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Somebody else writes until told to go on, and meanwhile what comes waits together.
+pub(super) fn hold(store: &Store) -> (mpsc::Sender<()>, JoinHandle<Result<(), StoreError>>) {
+    let (go_on, held) = mpsc::channel::<()>();
+    let store = store.clone();
+    let writing = async move {
+        let wait = move |_: &sql::Connection| {
+            held.recv().unwrap();
+            Ok(())
+        };
+        store.engine.write(wait).await
+    };
+    (go_on, tokio::spawn(writing))
+}
+
 #[tokio::test]
 async fn what_fails_in_a_set_fails_alone() {
     let (_dir, store) = store().await;
     store.engine.write(refuse).await.unwrap();
-    let (go_on, held) = mpsc::channel::<()>();
-    let waits = tokio::spawn({
-        let store = store.clone();
-        async move {
-            let wait = move |_: &sql::Connection| {
-                held.recv().unwrap();
-                Ok(())
-            };
-            store.engine.write(wait).await
-        }
-    });
+    let (go_on, waits) = hold(&store);
     let mut claimed = Vec::new();
     for (host, digest) in [("web-1", 1), ("bad", 2), ("web-2", 1), ("web-2", 2)] {
         let store = store.clone();

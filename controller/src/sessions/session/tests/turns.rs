@@ -86,24 +86,11 @@ async fn what_comes_while_a_host_waits_is_proven_by_a_pass_of_its_time_and_a_loc
     let dir = tempfile::TempDir::new().unwrap();
     let store = fixture::open(dir.path()).await;
     let member = fixture::join(&store, fleet::Role::Host, "web-1").await.id;
-    let checkpoints = Checkpoints::load(&store, "prod", now()).await.unwrap();
     let registry: Arc<Registry> = Arc::default();
     let room = all_room(&registry);
     let (session, mut received) = open(&registry, None, Vec::new());
     let before = store.renew_pass(member).await.unwrap();
-    let session = Session {
-        passes: Some(Passes {
-            checkpoints: Arc::new(checkpoints),
-            audit: Shown::default(),
-            only_key: None,
-            store,
-            member,
-            first: before.clone(),
-            acknowledged: None,
-            new_journal: None,
-        }),
-        ..session
-    };
+    let session = keeping_passes(session, (store, member), before.clone()).await;
     tokio::spawn(session.run(Vec::new()));
     let first = received.recv().await.unwrap();
     assert!(matches!(&*first, Directive::Opened { session_pass, .. } if *session_pass == before));
