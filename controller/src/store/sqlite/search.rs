@@ -4,8 +4,8 @@
 //! ended (keyset paging), so that no reading holds the database for long. Each question is driven by
 //! the one index that has the fewest rows where the answer is looked for, counted before and not
 //! guessed (`choice`). Where that has many and few of them are asked for, a page looks at as many
-//! as one turn is enough for (`pace`), and says from where to go on. What is not in the order of time and not
-//! rare ends at the question's allowance.
+//! as one turn is enough for (`pace`), and says from where to go on. The rows of a prefix stand by address: the
+//! newest of them are found in their index alone, as long as that is short; else another index drives.
 
 mod choice;
 mod conditions;

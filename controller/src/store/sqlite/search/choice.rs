@@ -4,15 +4,18 @@
 //! more, the one whose rows reach back furthest is the rarest. So far back the choice holds for all pages of
 //! an answer; then it is counted again.
 
-use super::conditions::{Conditions, Window};
-use super::driver::Driver;
+use super::conditions::Window;
+use super::driver::{Arm, Driver};
 use super::known::Known;
 use crate::store::error::StoreError;
 use crate::store::model::{Chosen, Cursor, EventFilter};
 use crate::store::sql::{Connection, Dialect, params_from_iter};
 
-/// Rows of one index that are counted at most; as many are sorted where they are not in order.
+/// Rows of one index that are counted at most.
 const COUNTED_MAX: usize = 16_384;
+/// And of one that is not in the order of time, for each of its columns: the newest of so many are found in the
+/// index alone in less time than a few thousand events are read in.
+const COUNTED_BY_ADDRESS_MAX: usize = 131_072;
 /// With so few there is nothing to be won by counting others.
 const FEW: usize = 256;
 /// Of each value where several are asked for, however many there are.
@@ -29,6 +32,15 @@ pub(super) struct Depth {
     is_beyond: bool,
 }
 
+/// Which rows of an index are counted, and how many at most.
+#[derive(Clone, Copy, Debug)]
+enum Most {
+    /// Of all arms together.
+    Newest(usize),
+    /// Of each arm, as they stand.
+    OfAnyTime(usize),
+}
+
 /// Chooses which of these drives the search for what follows `after`.
 pub(super) fn choose(
     connection: &Connection,
@@ -41,7 +53,12 @@ pub(super) fn choose(
     }
     let mut best: Option<(Depth, usize)> = None;
     for (number, driver) in candidates.iter().enumerate() {
-        let depth = depth(connection, filter, known, driver, (after, COUNTED_MAX))?;
+        let most = if driver.is_of_addresses() {
+            Most::OfAnyTime(COUNTED_BY_ADDRESS_MAX)
+        } else {
+            Most::Newest(COUNTED_MAX)
+        };
+        let depth = depth(connection, filter, known, driver, (after, most))?;
         if best
             .as_ref()
             .is_none_or(|(least, _)| depth.rank() < least.rank())
@@ -59,18 +76,19 @@ pub(super) fn choose(
     })
 }
 
-/// How far back about `rows` rows of a driver reach; of one that is not in the order of time, all.
+/// How far back about `rows` rows of a driver reach; of ids, all.
 pub(super) fn window(
     connection: &Connection,
     filter: &EventFilter,
     known: &Known,
     driver: &Driver,
-    from: (Cursor, usize),
+    (after, rows): (Cursor, usize),
 ) -> Result<Depth, StoreError> {
-    if !driver.is_in_time_order() {
+    if !driver.is_in_time_order() && !driver.is_of_addresses() {
         return Ok(Depth::default());
     }
-    depth(connection, filter, known, driver, from)
+    let most = Most::Newest(rows);
+    depth(connection, filter, known, driver, (after, most))
 }
 
 fn depth(
@@ -78,7 +96,7 @@ fn depth(
     filter: &EventFilter,
     known: &Known,
     driver: &Driver,
-    (after, rows): (Cursor, usize),
+    (after, most): (Cursor, Most),
 ) -> Result<Depth, StoreError> {
     let window = Window {
         after,
@@ -86,26 +104,13 @@ fn depth(
     };
     let arms = driver.arms(filter, known);
     let counted = arms.iter().filter(|arm| arm.index.is_some()).count();
-    let each = (rows / counted.max(1)).max(EACH_MIN);
+    let most = match most {
+        Most::Newest(rows) => Most::Newest((rows / counted.max(1)).max(EACH_MIN)),
+        Most::OfAnyTime(_) => most,
+    };
     let mut depth = Depth::default();
-    let dialect = connection.dialect();
     for arm in arms {
-        let Some(index) = &arm.index else { continue };
-        let time = driver.time();
-        let keyed = arm.keyed(dialect, time, (filter, window));
-        let order = match arm.range {
-            // None that is wanted; over PostgreSQL it says which index is.
-            Some(_) if dialect == Dialect::Sqlite => String::new(),
-            Some(column) => format!("ORDER BY {column} DESC"),
-            None => format!("ORDER BY {}", arm.order(dialect, time)),
-        };
-        let in_time_order = driver.is_in_time_order();
-        let of_arm = count(
-            connection,
-            (time, in_time_order),
-            (index, &keyed, &order),
-            each,
-        )?;
+        let of_arm = count(connection, &arm, driver.time(), (filter, window), most)?;
         depth.rows += of_arm.rows;
         depth.floor_ms = depth.floor_ms.max(of_arm.floor_ms);
         depth.is_beyond |= of_arm.is_beyond;
@@ -113,29 +118,58 @@ fn depth(
     Ok(depth)
 }
 
-/// `order` is that of the index.
+/// Counts in the index alone; what has none is of few events.
 fn count(
     connection: &Connection,
-    ([at_ms, _], is_in_time_order): ([&str; 2], bool),
-    (index, Conditions { sql, values }, order): (&str, &Conditions, &str),
-    most: usize,
+    arm: &Arm,
+    time: [&'static str; 2],
+    of: (&EventFilter, Window),
+    most: Most,
 ) -> Result<Depth, StoreError> {
+    let Some(index) = &arm.index else {
+        return Ok(Depth::default());
+    };
+    let dialect = connection.dialect();
+    let keyed = arm.keyed(dialect, time, of);
+    let values = keyed.values.clone();
+    let (rows_of, most_rows) = match (most, arm.range) {
+        // Over PostgreSQL their order says which index is meant; SQLite would sort by it.
+        (Most::OfAnyTime(rows), Some(column)) => {
+            let order = match dialect {
+                Dialect::Sqlite => String::new(),
+                Dialect::Postgres => format!("ORDER BY {column} DESC"),
+            };
+            (format!("{index} WHERE {} {order}", keyed.sql), rows)
+        }
+        (Most::Newest(rows) | Most::OfAnyTime(rows), range) => {
+            let (from, keyed) = match range {
+                Some(_) => arm.from(dialect, time, keyed),
+                None => (index.clone(), keyed),
+            };
+            let order = arm.order(dialect, time);
+            (format!("{from} WHERE {} ORDER BY {order}", keyed.sql), rows)
+        }
+    };
+    let [at_ms, _] = time;
     let sql = format!(
-        "SELECT count(*), min(t) FROM (SELECT {at_ms} AS t FROM {index} WHERE {sql} {order} LIMIT \
-         {most}) AS counted"
+        "SELECT count(*), min(t) FROM (SELECT {at_ms} AS t FROM {rows_of} LIMIT {most_rows}) AS counted"
     );
     let (rows, oldest): (usize, Option<i64>) = connection
         .prepare_cached(&sql)?
         .query_row(params_from_iter(values), |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?;
-    let is_more = rows >= most;
-    Ok(Depth {
-        rows,
-        floor_ms: oldest
-            .filter(|_| is_more && is_in_time_order)
-            .map(i64::cast_unsigned),
-        is_beyond: is_more && !is_in_time_order,
+    Ok(match most {
+        Most::Newest(most) => Depth {
+            rows,
+            floor_ms: oldest.filter(|_| rows >= most).map(i64::cast_unsigned),
+            is_beyond: false,
+        },
+        Most::OfAnyTime(most) => Depth {
+            rows,
+            floor_ms: None,
+            is_beyond: rows >= most,
+        },
     })
 }
 
@@ -155,5 +189,44 @@ impl Depth {
             } => (1, floor_ms),
             Self { rows, .. } => (0, u64::try_from(rows).unwrap_or(u64::MAX)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet::EventKind;
+    use fleet::event::{Event, EventRecord};
+
+    use super::super::super::{events, meta, migrations};
+    use super::*;
+
+    #[test]
+    fn of_a_prefix_only_the_newest_are_read_however_its_addresses_stand() {
+        let mut connection = rusqlite::Connection::open_in_memory().unwrap();
+        migrations::apply(&mut connection).unwrap();
+        meta::create(&connection, "e", 0).unwrap();
+        for number in 1..=400_u64 {
+            let mut event = Event::new(EventKind::Refused, number);
+            let [third, fourth] = [number * 7 % 5, number * 11 % 250];
+            event.source = format!("10.3.{third}.{fourth}");
+            let record = EventRecord::after(0, &[0; 32], event);
+            let journal = format!("{number:032x}");
+            events::append(&connection, ("web-1", &journal), None, &[record], 5).unwrap();
+        }
+        let filter = EventFilter {
+            address: "10.3.0.0/16".parse().ok(),
+            ..EventFilter::default()
+        };
+        let known = Known::default();
+        let driver = Driver::candidates(&filter, &known).swap_remove(0);
+        assert!(driver.is_of_addresses());
+        let depth = |after| window(&connection, &filter, &known, &driver, (after, 100)).unwrap();
+
+        let first = depth(Cursor::NEWEST);
+        let last = depth(Cursor::before(51));
+
+        // A share of the hundred: networks around the prefix have theirs.
+        assert_eq!((first.rows, first.floor_ms), (EACH_MIN, Some(337)));
+        assert_eq!((last.rows, last.floor_ms), (50, None));
     }
 }

@@ -75,7 +75,9 @@ impl Conditions {
     }
 
     pub(super) fn and(mut self, other: &Self) -> Self {
-        self.add(&other.sql, other.values.iter().cloned());
+        if !other.sql.is_empty() {
+            self.add(&other.sql, other.values.iter().cloned());
+        }
         self
     }
 

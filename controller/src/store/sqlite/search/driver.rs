@@ -43,6 +43,8 @@ pub(super) struct Arm {
     /// What its index begins with, and what that is to be; the columns of time and place follow there.
     pub(super) keys: Vec<(&'static str, Value)>,
     pub(super) own: Conditions,
+    /// What the event itself is asked besides, which no index can say.
+    pub(super) sifted: Conditions,
     /// What its index begins with, where a range of that is asked for: not in the order of time.
     pub(super) range: Option<&'static str>,
     /// The index alone, where `own` and the time can be asked of it; what has none is of few events.
@@ -114,6 +116,11 @@ impl Driver {
             | Self::Kind
             | Self::Time => true,
         }
+    }
+
+    /// Whether its rows stand by the addresses of a prefix, and not by time.
+    pub(super) fn is_of_addresses(&self) -> bool {
+        matches!(self, Self::Address(_)) && !self.is_in_time_order()
     }
 
     pub(super) fn is_of_ports(&self) -> bool {
@@ -207,6 +214,7 @@ impl Arm {
             from,
             keys,
             own,
+            sifted: Conditions::default(),
             range: None,
         }
     }
@@ -292,6 +300,7 @@ fn by_id(column: &str, what: Id, id: &str) -> Vec<Arm> {
         from: IDS.to_owned(),
         keys: Vec::new(),
         own,
+        sifted: Conditions::default(),
         range: None,
         index: None,
     }]
@@ -306,6 +315,7 @@ fn by_request(request: &str) -> Vec<Arm> {
             from: IDS.to_owned(),
             keys: Vec::new(),
             own: of_message.and(&Conditions::of_digest(request)),
+            sifted: Conditions::default(),
             range: None,
             index: None,
         },
@@ -317,6 +327,7 @@ fn by_word(what: Word, value: Value) -> Arm {
         from: "event_words w CROSS JOIN events e ON e.id = w.event".to_owned(),
         keys: vec![("w.what", Value::Integer(what as i64)), ("w.value", value)],
         own: Conditions::default(),
+        sifted: Conditions::default(),
         range: None,
         index: Some("event_words w".to_owned()),
     }
@@ -339,6 +350,7 @@ fn at_port(host: Option<i64>, filter: &EventFilter, has_blocks: bool) -> Vec<Arm
             .chain(port.map(|port| ("p.port", Value::Integer(port))))
             .collect(),
         own: Conditions::default(),
+        sifted: Conditions::default(),
         range: None,
         index: Some(index),
     };
@@ -353,26 +365,37 @@ fn at_port(host: Option<i64>, filter: &EventFilter, has_blocks: bool) -> Vec<Arm
 /// Two arms, one for each column of addresses; the second leaves out what the first has.
 fn at_address(network: IpNet) -> Vec<Arm> {
     let (compare, bounds) = within(network);
-    // Two different addresses may lie in one prefix.
-    let other = format!(
-        "e.opened IS NOT NULL AND e.opened IS DISTINCT FROM e.source AND (e.source IS NULL OR NOT \
-         e.source {compare})"
-    );
-    let source = Conditions::new("e.source IS NOT NULL", Vec::<Value>::new());
-    let opened = Conditions::new(&other, bounds.clone());
-    let arm = |index, column: &'static str, mut own: Conditions| match bounds.as_slice() {
-        [one] => Arm::of_events(index, vec![(column, one.clone())], own),
-        _ => {
-            own.add(&format!("{column} {compare}"), bounds.clone());
-            Arm {
-                range: Some(column),
-                ..Arm::of_events(index, Vec::new(), own)
+    let arm = |index, column: &'static str, mut own: Conditions, sifted| {
+        let mut keys = Vec::new();
+        let mut range = None;
+        match bounds.as_slice() {
+            [one] => keys.push((column, one.clone())),
+            _ => {
+                own.add(&format!("{column} {compare}"), bounds.clone());
+                range = Some(column);
             }
         }
+        Arm {
+            range,
+            sifted,
+            ..Arm::of_events(index, keys, own)
+        }
     };
+    let none = Vec::<Value>::new;
+    let source = Conditions::new("e.source IS NOT NULL", none());
+    let other = "e.opened IS NOT NULL AND e.opened IS DISTINCT FROM e.source";
+    let opened = Conditions::new(other, none());
+    // Two different addresses may lie in one prefix.
+    let of_none = format!("(e.source IS NULL OR NOT e.source {compare})");
+    let of_none = Conditions::new(&of_none, bounds.clone());
     vec![
-        arm("events_by_source", "e.source", source),
-        arm("events_by_opened", "e.opened", opened),
+        arm(
+            "events_by_source",
+            "e.source",
+            source,
+            Conditions::default(),
+        ),
+        arm("events_by_opened", "e.opened", opened, of_none),
     ]
 }
 
@@ -397,6 +420,7 @@ fn in_network(network: IpNet) -> Arm {
         ),
         keys: Vec::new(),
         own,
+        sifted: Conditions::default(),
         range: None,
         index: None,
     }
@@ -419,6 +443,7 @@ fn in_range(port: Port) -> Option<Arm> {
         from,
         keys: Vec::new(),
         own,
+        sifted: Conditions::default(),
         range: None,
         index: None,
     })

@@ -47,7 +47,7 @@ impl Statement {
         for arm in arms {
             let keyed = arm.keyed(dialect, [at_ms, id], (filter, window));
             let (from, keyed) = arm.from(dialect, [at_ms, id], keyed);
-            let all = keyed.and(&common);
+            let all = keyed.and(&arm.sifted).and(&common);
             let select = format!(
                 "SELECT {id}, h.name, j.epoch, e.seq, {at_ms}, e.body, e.chain, e.chain_version, \
                  e.stored_at_ms, e.flaw, {NOW} FROM {from} CROSS {JOIN} WHERE {}",
