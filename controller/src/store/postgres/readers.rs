@@ -24,7 +24,7 @@ const QUESTION_MAX: Duration = Duration::from_secs(10);
 /// not know the values, and may be of a log that was another.
 const OF_QUESTIONS: &str = "SET join_collapse_limit = 1; SET from_collapse_limit = 1;
     SET enable_sort = off; SET enable_incremental_sort = off; SET enable_seqscan = off;
-    SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
+    SET enable_bitmapscan = off; SET enable_material = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
     SET max_parallel_workers_per_gather = 0; SET jit = off; SET plan_cache_mode = force_generic_plan;";
 /// A connection that has rested longer is asked whether it still is one.
 const RESTED: Duration = Duration::from_secs(1);

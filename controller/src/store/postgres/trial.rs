@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::store::place::PostgresSettings;
 use crate::store::seal::SealKey;
+use crate::store::sql::Connection;
 
 /// Where Debian puts them, newest last.
 const PROGRAMS: &str = "/usr/lib/postgresql";
@@ -201,6 +202,19 @@ impl Trial {
     /// The engine over its own database, under the key of all fixtures. Not in a task.
     pub(in crate::store) fn engine(&self) -> super::Postgres {
         super::Postgres::open(&self.settings("postgres"), &SealKey::new(&[7; 32]), None).unwrap()
+    }
+
+    /// What a question finds that is asked of its own database. Not in a task.
+    pub(in crate::store) fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Connection) -> T + Send + 'static,
+    ) -> T {
+        let engine = self.engine();
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_all().build().unwrap();
+        let readers = engine.readers();
+        let asked = readers.ask(Duration::ZERO, |connection| Ok(question(connection)));
+        runtime.block_on(asked).unwrap()
     }
 
     /// What tells child processes of this server.

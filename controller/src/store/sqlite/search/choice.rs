@@ -143,7 +143,7 @@ fn count(
         }
         (Most::Newest(rows) | Most::OfAnyTime(rows), range) => {
             let (from, keyed) = match range {
-                Some(_) => arm.from(dialect, time, keyed),
+                Some(_) => arm.rows(dialect, time, keyed),
                 None => (index.clone(), keyed),
             };
             let order = arm.order(dialect, time);

@@ -64,16 +64,6 @@ impl Conditions {
         self.values.extend(values.into_iter().map(Into::into));
     }
 
-    /// What is looked up for each row that is found: never is it what drives. A look-up that stands alone would
-    /// PostgreSQL make a join of, and begin with that.
-    pub(super) fn add_sifting<T: Into<Value>>(
-        &mut self,
-        sql: &str,
-        values: impl IntoIterator<Item = T>,
-    ) {
-        self.add(&format!("({sql} OR FALSE)"), values);
-    }
-
     pub(super) fn and(mut self, other: &Self) -> Self {
         if !other.sql.is_empty() {
             self.add(&other.sql, other.values.iter().cloned());
@@ -91,22 +81,22 @@ impl Conditions {
         match (&known.reasons, &filter.reason) {
             (Some(reasons), _) => {
                 let marks = vec!["?"; reasons.len()].join(", ");
-                self.add_sifting(
-                    &format!(
-                        "EXISTS (SELECT 1 FROM event_words r WHERE r.what = 3
-                                 AND r.value IN ({marks}) AND r.at_ms = {at_ms} AND r.event = {id})"
-                    ),
+                self.add(
+                    &exists(&format!(
+                        "SELECT 1 FROM event_words r WHERE r.what = 3 AND r.value IN ({marks})
+                         AND r.at_ms = {at_ms} AND r.event = {id}"
+                    )),
                     reasons.iter().copied(),
                 );
             }
             (None, Some(text)) => {
                 let (low, high) = reasons::range(text);
-                self.add_sifting(
-                    &format!(
-                        "EXISTS (SELECT 1 FROM event_reasons t CROSS JOIN event_words r ON r.what = 3
-                                 AND r.value = t.id AND r.at_ms = {at_ms} AND r.event = {id}
-                                 WHERE t.text >= ? AND t.text < ?)"
-                    ),
+                self.add(
+                    &exists(&format!(
+                        "SELECT 1 FROM event_reasons t CROSS JOIN event_words r ON r.what = 3
+                         AND r.value = t.id AND r.at_ms = {at_ms} AND r.event = {id}
+                         WHERE t.text >= ? AND t.text < ?"
+                    )),
                     [low, high],
                 );
             }
@@ -174,7 +164,7 @@ impl Conditions {
     /// It is indexed under this word.
     pub(super) fn add_word(&mut self, time: [&str; 2], what: Word, value: impl Into<Value>) {
         let indexed = indexed_as(what, time);
-        self.add_sifting(&format!("EXISTS ({indexed})"), [value.into()]);
+        self.add(&exists(&indexed), [value.into()]);
     }
 
     /// It is indexed under none of these words.
@@ -182,15 +172,15 @@ impl Conditions {
         let marks = vec!["?"; values.len()].join(", ");
         let indexed =
             indexed_as(what, time).replace("o.value = ?", &format!("o.value IN ({marks})"));
-        self.add(&format!("NOT EXISTS ({indexed})"), values);
+        self.add(&format!("NOT {}", exists(&indexed)), values);
     }
 
     /// It was caused by this request: it says so itself, or its message does and it says nothing else.
     pub(super) fn add_request(&mut self, request: &str) {
         let of_digest = Self::of_digest(request);
         let sql = format!(
-            "(EXISTS ({}) OR ({}))",
-            indexed_as(Word::Request, OF_EVENTS),
+            "({} OR ({}))",
+            exists(&indexed_as(Word::Request, OF_EVENTS)),
             of_digest.sql
         );
         self.add(&sql, [vec![compact(request)], of_digest.values].concat());
@@ -206,8 +196,8 @@ impl Conditions {
             bytes.extend([u8::MAX; DIGEST_BYTES]);
         }
         let sql = format!(
-            "e.replay_digest BETWEEN ? AND ? AND NOT EXISTS ({})",
-            indexed_as(Word::OwnRequest, OF_EVENTS)
+            "e.replay_digest BETWEEN ? AND ? AND NOT {}",
+            exists(&indexed_as(Word::OwnRequest, OF_EVENTS))
         );
         Self::new(&sql, [low, high, Value::Integer(1)])
     }
@@ -217,6 +207,13 @@ impl Conditions {
         let sql = format!("i.what = {} AND i.value = ?", what as i64);
         Self::new(&sql, [words::beginning(value)])
     }
+}
+
+/// Whether this finds anything, looked up for each row that is found: never is it what drives. PostgreSQL would make
+/// a join of it, and begin with that, or put all that it can find into a table beforehand, however few are asked
+/// for; of what is offset it does neither.
+pub(super) fn exists(select: &str) -> String {
+    format!("EXISTS ({select} LIMIT 1 OFFSET 0)")
 }
 
 fn indexed_as(what: Word, [at_ms, id]: [&str; 2]) -> String {

@@ -39,7 +39,9 @@ pub(super) enum Driver {
 
 /// One SELECT: a table with its index, and what must hold besides what must hold in all.
 pub(super) struct Arm {
+    /// What drives, and which of its columns is the event's id; `None` where it is the event itself.
     pub(super) from: String,
+    event: Option<&'static str>,
     /// What its index begins with, and what that is to be; the columns of time and place follow there.
     pub(super) keys: Vec<(&'static str, Value)>,
     pub(super) own: Conditions,
@@ -212,6 +214,7 @@ impl Arm {
         Self {
             index: Some(from.clone()),
             from,
+            event: None,
             keys,
             own,
             sifted: Conditions::default(),
@@ -219,9 +222,31 @@ impl Arm {
         }
     }
 
-    /// What it reads, with what must hold there. A range is read by itself, in the order of its index, before
-    /// anything else is looked at: see [`Arm::is_in_rows`].
+    /// What it reads, with what must hold there, and each event with it.
     pub(super) fn from(
+        &self,
+        dialect: Dialect,
+        time: [&str; 2],
+        keyed: Conditions,
+    ) -> (String, Conditions) {
+        let (from, keyed) = self.rows(dialect, time, keyed);
+        let joined = match (self.event, dialect) {
+            (None, _) => from,
+            (Some(event), Dialect::Sqlite) => {
+                format!("{from} CROSS JOIN events e ON e.id = {event}")
+            }
+            // By itself, or it would be looked for among all that have what else is asked for.
+            (Some(event), Dialect::Postgres) => format!(
+                "{from} CROSS JOIN LATERAL (SELECT * FROM events o WHERE o.id = {event} OFFSET 0) e \
+ ON TRUE"
+            ),
+        };
+        (joined, keyed)
+    }
+
+    /// The same without the events. A range is read by itself, in the order of its index, before
+    /// anything else is looked at: see [`Arm::is_in_rows`].
+    pub(super) fn rows(
         &self,
         dialect: Dialect,
         [at_ms, id]: [&str; 2],
@@ -290,14 +315,14 @@ fn by_column(index: &str, column: &'static str, value: impl Into<Value>) -> Arm 
 }
 
 /// Where ids are looked up: in each part of the log.
-const IDS: &str =
-    "part CROSS JOIN event_ids i ON i.part = part.n CROSS JOIN events e ON e.id = i.event";
+const IDS: &str = "part CROSS JOIN event_ids i ON i.part = part.n";
 
 fn by_id(column: &str, what: Id, id: &str) -> Vec<Arm> {
     let mut own = Conditions::of_id(what, compact(id));
     own.add(&format!("e.{column} = ?"), [compact(id)]);
     vec![Arm {
         from: IDS.to_owned(),
+        event: Some("i.event"),
         keys: Vec::new(),
         own,
         sifted: Conditions::default(),
@@ -313,6 +338,7 @@ fn by_request(request: &str) -> Vec<Arm> {
         by_word(Word::Request, compact(request)),
         Arm {
             from: IDS.to_owned(),
+            event: Some("i.event"),
             keys: Vec::new(),
             own: of_message.and(&Conditions::of_digest(request)),
             sifted: Conditions::default(),
@@ -324,7 +350,8 @@ fn by_request(request: &str) -> Vec<Arm> {
 
 fn by_word(what: Word, value: Value) -> Arm {
     Arm {
-        from: "event_words w CROSS JOIN events e ON e.id = w.event".to_owned(),
+        from: "event_words w".to_owned(),
+        event: Some("w.event"),
         keys: vec![("w.what", Value::Integer(what as i64)), ("w.value", value)],
         own: Conditions::default(),
         sifted: Conditions::default(),
@@ -343,7 +370,8 @@ fn at_port(host: Option<i64>, filter: &EventFilter, has_blocks: bool) -> Vec<Arm
     let index = format!("event_ports p {index}");
     let host = host.map(|host| ("p.host", Value::Integer(host)));
     let one = Arm {
-        from: format!("{index} CROSS JOIN events e ON e.id = p.event"),
+        from: index.clone(),
+        event: Some("p.event"),
         keys: host
             .iter()
             .cloned()
@@ -414,10 +442,10 @@ fn in_network(network: IpNet) -> Arm {
     own.values.extend([bounds.clone(), bounds].concat());
     Arm {
         from: format!(
-            "(SELECT DISTINCT b.event FROM event_blocks b WHERE {}) w CROSS JOIN events e ON e.id = \
-             w.event",
+            "(SELECT DISTINCT b.event FROM event_blocks b WHERE {}) w",
             blocks.sql
         ),
+        event: Some("w.event"),
         keys: Vec::new(),
         own,
         sifted: Conditions::default(),
@@ -431,16 +459,16 @@ fn in_range(port: Port) -> Option<Arm> {
     let blocks = Conditions::in_blocks(blocks_of_port(port));
     let from = format!(
         "(SELECT DISTINCT b.event AS event, b.at_ms AS at_ms, x.host AS host, x.kind AS kind FROM \
-         event_blocks b CROSS JOIN events x ON x.id = b.event WHERE {}) p CROSS JOIN events e ON \
-         e.id = p.event",
+         event_blocks b CROSS JOIN events x ON x.id = b.event WHERE {}) p",
         blocks.sql
     );
     let own = Conditions {
-        sql: "e.id = p.event".to_owned(),
+        sql: "TRUE".to_owned(),
         values: blocks.values,
     };
     (!own.values.is_empty()).then_some(Arm {
         from,
+        event: Some("p.event"),
         keys: Vec::new(),
         own,
         sifted: Conditions::default(),

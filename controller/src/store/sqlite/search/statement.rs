@@ -3,7 +3,7 @@
 use super::super::columns::{blocks_of_port, port_key};
 use super::super::number::signed;
 use super::super::words::Word;
-use super::conditions::{Conditions, Window, compact, within};
+use super::conditions::{Conditions, Window, compact, exists, within};
 use super::driver::Driver;
 use super::known::Known;
 use crate::store::model::{CONTROLLER, EventFilter};
@@ -169,20 +169,19 @@ fn add_port(all: &mut Conditions, filter: &EventFilter, known: &Known, driver: &
     {
         // By what the driver's row says, so that the event is not read where it has not this port.
         let [at_ms, id] = driver.time();
-        let one = format!(
-            "EXISTS (SELECT 1 FROM event_ports p WHERE p.port = ? AND p.at_ms = {at_ms}
-                     AND p.event = {id})"
-        );
+        let one = exists(&format!(
+            "SELECT 1 FROM event_ports p WHERE p.port = ? AND p.at_ms = {at_ms} AND p.event = {id}"
+        ));
         let blocks = Conditions::in_blocks(blocks_of_port(port));
         if known.has_blocks && !blocks.values.is_empty() {
             let values = [vec![Value::Integer(port_key(port))], blocks.values].concat();
-            let wide = format!(
-                "EXISTS (SELECT 1 FROM event_blocks b WHERE b.event = {id} AND {})",
+            let wide = exists(&format!(
+                "SELECT 1 FROM event_blocks b WHERE b.event = {id} AND {}",
                 blocks.sql
-            );
+            ));
             all.add(&format!("({one} OR {wide})"), values);
         } else {
-            all.add_sifting(&one, [port_key(port)]);
+            all.add(&one, [port_key(port)]);
         }
     }
 }
@@ -196,10 +195,11 @@ fn add_address(all: &mut Conditions, filter: &EventFilter, known: &Known, driver
         let mut wide = String::new();
         if known.has_blocks {
             let blocks = Conditions::at_network(network);
-            wide = format!(
-                " OR EXISTS (SELECT 1 FROM event_blocks b WHERE b.event = e.id AND ({}))",
+            let block = exists(&format!(
+                "SELECT 1 FROM event_blocks b WHERE b.event = e.id AND ({})",
                 blocks.sql
-            );
+            ));
+            wide = format!(" OR {block}");
             values.extend(blocks.values);
         }
         all.add(

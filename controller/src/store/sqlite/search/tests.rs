@@ -8,7 +8,8 @@ use super::super::{events, meta, words};
 use super::pace::Effort;
 use super::*;
 use crate::store::model::Chosen;
-use crate::store::postgres::trial::Trial;
+
+mod over_postgresql;
 
 fn database() -> rusqlite::Connection {
     let mut connection = rusqlite::Connection::open_in_memory().unwrap();
@@ -421,60 +422,6 @@ fn every_combination_of_filters_is_driven_by_an_index() {
                 assert!(!sorts || may_sort, "{filter:?} {driver:?}\n{plan}");
             }
         }
-    }
-}
-
-#[test]
-fn over_postgresql_the_index_that_was_counted_drives_whatever_else_is_asked_for() {
-    let trial = Trial::start("fsync = off\nsynchronous_commit = off\nfull_page_writes = off");
-    let engine = trial.engine();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let explained = engine.readers().ask(Duration::ZERO, |connection| {
-        for bits in (0_usize..1 << FIELDS).filter(|bits| bits.count_ones() <= 3) {
-            let filter = question(bits);
-            let known = Known {
-                hosts: filter.hosts.iter().map(|_| 1).collect(),
-                reasons: filter.reason.as_ref().map(|_| vec![1]),
-                ..Known::default()
-            };
-            for driver in Driver::candidates(&filter, &known) {
-                let plan = plan(connection, &filter, &known, &driver);
-                let index = index_of(&driver);
-                let mut scans = plan.lines().filter(|line| line.contains(" using "));
-                let is_first = scans.next().is_some_and(|line| line.contains(index));
-                let is_of_id = index == "event_ids_pkey" && plan.contains(index);
-                assert!(is_first || is_of_id, "{filter:?} {driver:?}\n{plan}");
-                for table in ["events e", "event_ports", "event_words", "event_ids"] {
-                    assert!(!plan.contains(&format!("Seq Scan on {table}")), "{plan}");
-                }
-                let is_sorted = plan.contains("Sort");
-                assert!(
-                    !is_sorted || !driver.is_in_time_order(),
-                    "{driver:?}\n{plan}"
-                );
-            }
-        }
-        Ok(())
-    });
-    runtime.block_on(explained).unwrap();
-}
-
-fn index_of(driver: &Driver) -> &'static str {
-    match driver {
-        Driver::Digest | Driver::Grant | Driver::Request => "event_ids_pkey",
-        Driver::Address(_) => "events_by_source",
-        Driver::HostsPort => "event_ports_pkey",
-        Driver::Port => "event_ports_by_port",
-        Driver::User => "events_by_user",
-        Driver::Key | Driver::Stanza | Driver::Actor | Driver::Reasons(_) | Driver::Generation => {
-            "event_words_pkey"
-        }
-        Driver::Host => "events_by_host",
-        Driver::Kind => "events_by_kind",
-        Driver::Time => "events_by_time",
     }
 }
 
