@@ -121,29 +121,29 @@ impl Conditions {
             self.add(&format!("{at_ms} < ?"), [signed(until_ms)]);
         }
     }
-    /// The same of what an index begins with, and of time and place after it: as one row, which is what the index
-    /// is in order of.
-    pub(super) fn add_rows(
+    /// The same for PostgreSQL, with what an index begins with. It goes to the end of an index unless each column
+    /// before the one that ends the reading is asked for as equal, and that one by itself; and it begins at the
+    /// newest unless that is, too. What is compared as one row of all of it makes this index cheaper than any other.
+    pub(super) fn add_keyed(
         &mut self,
         keys: &[(&str, Value)],
         [at_ms, id]: [&str; 2],
         (filter, Window { after, floor_ms }): (&EventFilter, Window),
     ) {
+        for (column, value) in keys {
+            self.add(&format!("{column} = ?"), [value.clone()]);
+        }
         let columns: Vec<&str> = keys.iter().map(|(column, _)| *column).collect();
         let columns = columns.join(", ");
-        let values = || keys.iter().map(|(_, value)| value.clone());
         let marks = vec!["?"; keys.len() + 1].join(", ");
         let place = [signed(after.at_ms), signed(after.id)].map(Value::from);
         self.add(
             &format!("({columns}, {at_ms}, {id}) < ({marks}, ?)"),
-            values().chain(place),
+            keys.iter().map(|(_, value)| value.clone()).chain(place),
         );
-        // There always is one: without, it would go on among the values before.
+        self.add(&format!("{at_ms} <= ?"), [signed(after.at_ms)]);
         let since_ms = floor_ms.max(filter.since_ms).map_or(i64::MIN, signed);
-        self.add(
-            &format!("({columns}, {at_ms}) >= ({marks})"),
-            values().chain([Value::from(since_ms)]),
-        );
+        self.add(&format!("{at_ms} >= ?"), [since_ms]);
         if let Some(until_ms) = filter.until_ms {
             self.add(&format!("{at_ms} < ?"), [signed(until_ms)]);
         }

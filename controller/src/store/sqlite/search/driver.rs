@@ -40,7 +40,7 @@ pub(super) enum Driver {
 /// One SELECT: a table with its index, and what must hold besides what must hold in all.
 pub(super) struct Arm {
     /// What drives, and which of its columns is the event's id; `None` where it is the event itself.
-    pub(super) from: String,
+    from: String,
     event: Option<&'static str>,
     /// What its index begins with, and what that is to be; the columns of time and place follow there.
     pub(super) keys: Vec<(&'static str, Value)>,
@@ -244,19 +244,22 @@ impl Arm {
         (joined, keyed)
     }
 
-    /// The same without the events. A range is read by itself, in the order of its index, before
-    /// anything else is looked at: see [`Arm::is_in_rows`].
+    /// The same without the events. PostgreSQL takes no index by its name: what one is to give is read by itself,
+    /// with nothing that another could, and a range in the order of its index.
     pub(super) fn rows(
         &self,
         dialect: Dialect,
         [at_ms, id]: [&str; 2],
         mut keyed: Conditions,
     ) -> (String, Conditions) {
-        let Some(column) = self.range.filter(|_| dialect == Dialect::Postgres) else {
+        if !self.is_by_itself(dialect) {
             return (self.from.clone(), keyed);
-        };
+        }
+        let range = self.range.map(|column| format!("{column} DESC, "));
+        let range = range.unwrap_or_default();
+        let alias = at_ms.split('.').next().unwrap_or_default();
         let from = format!(
-            "(SELECT * FROM {} WHERE {} ORDER BY {column} DESC, {at_ms} DESC, {id} DESC OFFSET 0) e",
+            "(SELECT * FROM {} WHERE {} ORDER BY {range}{at_ms} DESC, {id} DESC OFFSET 0) {alias}",
             self.from, keyed.sql
         );
         "TRUE".clone_into(&mut keyed.sql);
@@ -271,8 +274,8 @@ impl Arm {
         (filter, window): (&EventFilter, Window),
     ) -> Conditions {
         let mut all = self.own.clone();
-        if self.is_in_rows(dialect) {
-            all.add_rows(&self.keys, time, (filter, window));
+        if self.is_by_itself(dialect) && self.range.is_none() {
+            all.add_keyed(&self.keys, time, (filter, window));
             return all;
         }
         for (column, value) in &self.keys {
@@ -289,19 +292,12 @@ impl Arm {
             // No index has this order, or the one of time would be read from end to end.
             return format!("{at_ms} + 0 DESC, {id} + 0 DESC");
         }
-        let mut order = String::new();
-        if self.is_in_rows(dialect) {
-            for (column, _) in &self.keys {
-                order += &format!("{column} DESC, ");
-            }
-        }
-        order + &format!("{at_ms} DESC, {id} DESC")
+        format!("{at_ms} DESC, {id} DESC")
     }
 
-    /// PostgreSQL takes no index by its name. What is compared as one row of all that an index begins with, and
-    /// wanted in its order, only that index can give without sorting.
-    fn is_in_rows(&self, dialect: Dialect) -> bool {
-        dialect == Dialect::Postgres && self.index.is_some() && !self.keys.is_empty()
+    fn is_by_itself(&self, dialect: Dialect) -> bool {
+        let has_keys = !self.keys.is_empty() || self.range.is_some();
+        dialect == Dialect::Postgres && self.index.is_some() && has_keys
     }
 }
 
@@ -335,7 +331,10 @@ fn by_id(column: &str, what: Id, id: &str) -> Vec<Arm> {
 fn by_request(request: &str) -> Vec<Arm> {
     let of_message = Conditions::of_id(Id::Digest, compact(request));
     vec![
-        by_word(Word::Request, compact(request)),
+        Arm {
+            index: None,
+            ..by_word(Word::Request, compact(request))
+        },
         Arm {
             from: IDS.to_owned(),
             event: Some("i.event"),
