@@ -32,6 +32,9 @@ use crate::store::sql::{Connection, Error, OptionalExtension as _, Row, is_cut, 
 /// Reasons that are looked for by their index; more are looked for among all events.
 const REASONS_MAX: usize = 16;
 
+/// Rows of each window of a prefix but the first: the whole prefix is looked through for each, however few they are.
+const OF_ADDRESSES_LEAST: usize = 2_048;
+
 /// See `Store::look`.
 pub(in crate::store) fn page(
     connection: &Connection,
@@ -91,7 +94,12 @@ fn fill(
         // By time all is found, should there be fewer candidates than there were.
         let driver = candidates.get(chosen.driver).unwrap_or(&Driver::Time);
         pace.begin((turn.taken)());
-        let depth = choice::window(connection, filter, &known, driver, (after, pace.rows()))?;
+        let is_first = page.course.rows.is_none();
+        let rows = match driver.is_of_addresses() && !is_first {
+            true => pace.rows().max(OF_ADDRESSES_LEAST),
+            false => pace.rows(),
+        };
+        let depth = choice::window(connection, filter, &known, driver, (after, rows))?;
         let window = Window {
             after,
             floor_ms: depth.floor_ms,
