@@ -238,7 +238,7 @@ impl Arm {
             // By itself, or it would be looked for among all that have what else is asked for.
             (Some(event), Dialect::Postgres) => format!(
                 "{from} CROSS JOIN LATERAL (SELECT * FROM events o WHERE o.id = {event} OFFSET 0) e \
- ON TRUE"
+                 ON TRUE"
             ),
         };
         (joined, keyed)
