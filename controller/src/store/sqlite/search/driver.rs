@@ -38,6 +38,7 @@ pub(super) enum Driver {
 }
 
 /// One SELECT: a table with its index, and what must hold besides what must hold in all.
+#[derive(Default)]
 pub(super) struct Arm {
     /// What drives, and which of its columns is the event's id; `None` where it is the event itself.
     from: String,
@@ -214,11 +215,9 @@ impl Arm {
         Self {
             index: Some(from.clone()),
             from,
-            event: None,
             keys,
             own,
-            sifted: Conditions::default(),
-            range: None,
+            ..Self::default()
         }
     }
 
@@ -319,11 +318,8 @@ fn by_id(column: &str, what: Id, id: &str) -> Vec<Arm> {
     vec![Arm {
         from: IDS.to_owned(),
         event: Some("i.event"),
-        keys: Vec::new(),
         own,
-        sifted: Conditions::default(),
-        range: None,
-        index: None,
+        ..Arm::default()
     }]
 }
 
@@ -338,11 +334,8 @@ fn by_request(request: &str) -> Vec<Arm> {
         Arm {
             from: IDS.to_owned(),
             event: Some("i.event"),
-            keys: Vec::new(),
             own: of_message.and(&Conditions::of_digest(request)),
-            sifted: Conditions::default(),
-            range: None,
-            index: None,
+            ..Arm::default()
         },
     ]
 }
@@ -352,10 +345,8 @@ fn by_word(what: Word, value: Value) -> Arm {
         from: "event_words w".to_owned(),
         event: Some("w.event"),
         keys: vec![("w.what", Value::Integer(what as i64)), ("w.value", value)],
-        own: Conditions::default(),
-        sifted: Conditions::default(),
-        range: None,
         index: Some("event_words w".to_owned()),
+        ..Arm::default()
     }
 }
 
@@ -376,10 +367,8 @@ fn at_port(host: Option<i64>, filter: &EventFilter, has_blocks: bool) -> Vec<Arm
             .cloned()
             .chain(port.map(|port| ("p.port", Value::Integer(port))))
             .collect(),
-        own: Conditions::default(),
-        sifted: Conditions::default(),
-        range: None,
         index: Some(index),
+        ..Arm::default()
     };
     let long = filter.port.filter(|_| has_blocks).and_then(in_range);
     let long = long.map(|mut long| {
@@ -445,11 +434,8 @@ fn in_network(network: IpNet) -> Arm {
             blocks.sql
         ),
         event: Some("w.event"),
-        keys: Vec::new(),
         own,
-        sifted: Conditions::default(),
-        range: None,
-        index: None,
+        ..Arm::default()
     }
 }
 
@@ -468,10 +454,7 @@ fn in_range(port: Port) -> Option<Arm> {
     (!own.values.is_empty()).then_some(Arm {
         from,
         event: Some("p.event"),
-        keys: Vec::new(),
         own,
-        sifted: Conditions::default(),
-        range: None,
-        index: None,
+        ..Arm::default()
     })
 }

@@ -45,7 +45,7 @@ fn explain_all(connection: &Connection, has_events: bool) {
             let is_first = scans.next().is_some_and(|line| line.contains(index));
             let is_of_id = index == "event_ids_pkey" && plan.contains(index);
             assert!(is_first || is_of_id, "{filter:?} {driver:?}\n{plan}");
-            for table in ["events e", "event_ports", "event_words", "event_ids"] {
+            for table in ["events", "event_ports", "event_words", "event_ids"] {
                 assert!(!plan.contains(&format!("Seq Scan on {table}")), "{plan}");
             }
             let is_sorted = plan.contains("Sort");
