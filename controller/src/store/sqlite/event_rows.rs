@@ -161,22 +161,6 @@ impl Removed {
     }
 }
 
-/// Whether an event that is stored is found by each block of addresses and ports that it names.
-pub(super) fn has_blocks(connection: &Connection, event: &Event, id: i64) -> Result<bool, Error> {
-    let mut find = connection.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM event_blocks
-                        WHERE block = ?1 AND at_ms = ?2 AND event = ?3)",
-    )?;
-    for block in blocks(event) {
-        let found: bool =
-            find.query_row(params![block, signed(event.at_ms), id], |row| row.get(0))?;
-        if !found {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
 /// Writes what an event is found by.
 pub(super) fn insert_found(
     connection: &Connection,
@@ -192,7 +176,7 @@ pub(super) fn insert_found(
 }
 
 /// One row for each port, so that the auditor's usual question is one look-up.
-fn push_ports(set: &mut Set, host: i64, event: &Event, id: i64) -> Result<(), Error> {
+pub(super) fn push_ports(set: &mut Set, host: i64, event: &Event, id: i64) -> Result<(), Error> {
     let at_ms = signed(event.at_ms);
     for port in port_keys(event) {
         set.push(params![host, port, at_ms, id, event.kind])?;
@@ -217,29 +201,8 @@ fn write_ports(connection: &Connection, ports: &Set) -> Result<(), Error> {
         .execute_each(ports)
 }
 
-/// Whether an event that is stored is found by each of its ports.
-pub(super) fn has_ports(
-    connection: &Connection,
-    host: i64,
-    event: &Event,
-    id: i64,
-) -> Result<bool, Error> {
-    let at_ms = signed(event.at_ms);
-    let mut find = connection.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM event_ports
-                        WHERE host = ?1 AND port = ?2 AND at_ms = ?3 AND event = ?4)",
-    )?;
-    for port in port_keys(event) {
-        let found: bool = find.query_row(params![host, port, at_ms, id], |row| row.get(0))?;
-        if !found {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
 /// One row for each block of what is more than one address or port.
-fn push_blocks(set: &mut Set, event: &Event, id: i64) -> Result<(), Error> {
+pub(super) fn push_blocks(set: &mut Set, event: &Event, id: i64) -> Result<(), Error> {
     for block in blocks(event) {
         set.push(params![block, signed(event.at_ms), id])?;
     }

@@ -1,10 +1,10 @@
 //! Rows of the log with all that proves them.
 
-use fleet::EventRecord;
 use fleet::audit::LogRow;
+use fleet::{Event, EventRecord};
 
 use super::columns::{Columns, address_key, hex_key, is_searched, searched_key};
-use super::event_rows;
+use super::found_by::{self, Named};
 use super::number::signed;
 use super::words;
 use crate::store::error::StoreError;
@@ -30,7 +30,7 @@ pub(in crate::store) fn after(
     (id, to): (u64, u64),
     (limit, bytes): (u32, usize),
 ) -> Result<Vec<LogRow>, StoreError> {
-    let mut found = Vec::new();
+    let (mut found, mut named) = (Vec::new(), Vec::new());
     let mut size = 0;
     let indexed_to = words::known_end(connection)?;
     let mut statement = connection.prepare_cached(
@@ -44,17 +44,36 @@ pub(in crate::store) fn after(
     )?;
     let mut rows = statement.query(params![signed(id), limit, signed(to)])?;
     while let Some(row) = rows.next()? {
-        let read = read(connection, &row, indexed_to)?;
-        size += read.record.as_ref().map_or(0, |record| record.body.len());
+        let (mut read, record) = read(&row)?;
+        if read.pruned_by == 0 {
+            let event = Columns::of(&record, read.stored_at_ms).event;
+            match column_fault(&row, &event)? {
+                Some(fault) => read.index_fault = fault,
+                None => named.push(Named {
+                    id: row.get(0)?,
+                    host: row.get(13)?,
+                    event,
+                }),
+            }
+        }
+        size += record.body.len();
+        read.record = Some(record);
         found.push(read);
         if size > bytes {
             break;
         }
     }
+    let mut faults = found_by::faults(connection, &named, indexed_to)?;
+    for row in &mut found {
+        if let Some(fault) = faults.remove(&signed(row.id)) {
+            row.index_fault = fault;
+        }
+    }
     Ok(found)
 }
 
-fn read(connection: &Connection, row: &Row<'_>, indexed_to: i64) -> Result<LogRow, StoreError> {
+/// A row as it is chained, and the record that it holds.
+fn read(row: &Row<'_>) -> Result<(LogRow, EventRecord), StoreError> {
     let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
     let record = EventRecord {
         seq: number(4)?,
@@ -62,7 +81,7 @@ fn read(connection: &Connection, row: &Row<'_>, indexed_to: i64) -> Result<LogRo
         chain: row.get(6)?,
         chain_version: row.get(7)?,
     };
-    let mut read = LogRow {
+    let read = LogRow {
         id: number(0)?,
         host: row.get(1)?,
         epoch: row.get(2)?,
@@ -74,22 +93,11 @@ fn read(connection: &Connection, row: &Row<'_>, indexed_to: i64) -> Result<LogRo
         pruned_by: number(12)?,
         ..LogRow::default()
     };
-    if read.pruned_by == 0 {
-        let fault = index_fault(connection, row, (&record, read.stored_at_ms), indexed_to)?;
-        read.index_fault = fault.unwrap_or_default();
-    }
-    read.record = Some(record);
-    Ok(read)
+    Ok((read, record))
 }
 
-/// What the row is searched by, where that is not what its body says.
-fn index_fault(
-    connection: &Connection,
-    row: &Row<'_>,
-    (record, stored_at_ms): (&EventRecord, u64),
-    indexed_to: i64,
-) -> Result<Option<String>, StoreError> {
-    let event = Columns::of(record, stored_at_ms).event;
+/// Which of its own columns says something else than the event.
+fn column_fault(row: &Row<'_>, event: &Event) -> Result<Option<String>, StoreError> {
     let text = |text: &str| Value::from(searched_key(text).map(str::to_owned));
     let expected: [Value; 10] = [
         signed(event.at_ms).into(),
@@ -110,20 +118,5 @@ fn index_fault(
             )));
         }
     }
-    let (id, host): (i64, i64) = (row.get(0)?, row.get(13)?);
-    if !event_rows::has_ports(connection, host, &event, id)? {
-        return Ok(Some(
-            "it is not found by the ports that it names".to_owned(),
-        ));
-    }
-    if !event_rows::has_blocks(connection, &event, id)? {
-        let words = "it is not found by the networks or ranges of ports that it names";
-        return Ok(Some(words.to_owned()));
-    }
-    // What is newer is indexed within seconds.
-    if id > indexed_to {
-        return Ok(None);
-    }
-    let missing = words::missing(connection, (id, &event))?;
-    Ok(missing.map(|what| format!("it is not found by the {what} that it names")))
+    Ok(None)
 }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::store::sql::{Connection, Error, NUL, OptionalExtension as _, params};
+use crate::store::sql::{Connection, Error, NUL, OptionalExtension as _, Set, params};
 
 /// What of a reason is searched; the whole is in the event's body.
 const TEXT_BYTES_MAX: usize = 120;
+
+const FIND: &str = "SELECT id FROM event_reasons WHERE text = ?1";
 
 /// The numbers of reasons that were looked up already: of many events few have one that no other has.
 #[derive(Debug, Default)]
@@ -47,9 +49,24 @@ fn number(connection: &Connection, reason: &str) -> Result<Option<i64>, Error> {
     }
 }
 
-/// The number of a reason, where it has one; nothing is written.
-pub(super) fn known(connection: &Connection, reason: &str) -> Result<Option<i64>, Error> {
-    find(connection, beginning(reason))
+/// The numbers of reasons, of those that have one; nothing is written.
+pub(super) fn known<'r>(
+    connection: &Connection,
+    reasons: impl IntoIterator<Item = &'r str>,
+) -> Result<BTreeMap<&'r str, i64>, Error> {
+    let (mut asked, mut spelled) = (Set::default(), Vec::new());
+    for reason in reasons {
+        let text = beginning(reason);
+        asked.push(params![text])?;
+        spelled.push(reason);
+        if text.contains('\0') {
+            asked.push(params![text.replace('\0', NUL)])?;
+            spelled.push(reason);
+        }
+    }
+    connection
+        .ask_each(FIND, asked)?
+        .by(&spelled, |row| row.get(0))
 }
 
 /// Or with the sign that stands for the one that PostgreSQL does not keep, where it came from there.
@@ -63,7 +80,7 @@ fn find(connection: &Connection, text: &str) -> Result<Option<i64>, Error> {
 
 fn find_exactly(connection: &Connection, text: &str) -> Result<Option<i64>, Error> {
     connection
-        .prepare_cached("SELECT id FROM event_reasons WHERE text = ?1")?
+        .prepare_cached(FIND)?
         .query_row([text], |row| row.get(0))
         .optional()
 }

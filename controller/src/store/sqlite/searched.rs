@@ -150,6 +150,7 @@ mod tests {
         edits.extend([
             format!("DELETE FROM event_blocks WHERE event = {last}"),
             format!("DELETE FROM event_ports WHERE event = {last}"),
+            format!("UPDATE event_ports SET kind = kind + 1 WHERE event = {last}"),
             format!("UPDATE event_words SET at_ms = 1 WHERE event = {last}"),
             format!("UPDATE events SET \"user\" = 'bob' WHERE id = {last}"),
             "UPDATE event_reasons SET text = 'another' WHERE text = 'because'".to_owned(),

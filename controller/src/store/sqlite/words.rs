@@ -7,7 +7,8 @@
 use fleet::EventRecord;
 
 use super::columns::{Columns, Compact, hex_key, searched_key};
-use super::reasons::{self, Numbers};
+use super::found_by::Expected;
+use super::reasons::Numbers;
 use crate::store::error::StoreError;
 use crate::store::sql::{Connection, Error, Row, Set, Value, params};
 
@@ -113,65 +114,31 @@ pub(in crate::store) fn index(connection: &Connection, limit: u32) -> Result<i64
     Ok(end)
 }
 
-/// By which of these an event that is indexed is not found, in words. The event is as its body says it.
-pub(super) fn missing(
-    connection: &Connection,
-    (id, event): (i64, &fleet::Event),
-) -> Result<Option<&'static str>, StoreError> {
-    let text = |text: &str| Value::from(searched_key(text).map(str::to_owned));
-    let reason = reasons::known(connection, &event.reason)?;
-    if reason.is_none() && !event.reason.is_empty() {
-        return Ok(Some("reason"));
-    }
-    let request = own_request(event);
-    let marks = request.is_some() && !event.replay_digest.is_empty();
-    let generation = event.generation.cast_signed();
-    let words = [
-        (Word::Stanza, "stanza", text(&event.stanza)),
-        (Word::Key, "key", text(&event.key)),
-        (Word::Reason, "reason", Value::from(reason)),
-        (
-            Word::Generation,
-            "generation",
-            Value::from((generation != 0).then_some(generation)),
-        ),
-        (Word::Actor, "actor", text(&event.actor)),
-        (Word::Request, "request", Value::from(request)),
-        (
-            Word::OwnRequest,
-            "request",
-            Value::from(marks.then_some(1_i64)),
-        ),
-    ];
-    let mut word = connection.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM event_words
-                        WHERE what = ?1 AND value = ?2 AND at_ms = ?3 AND event = ?4)",
-    )?;
-    let at_ms = event.at_ms.cast_signed();
-    for (what, name, value) in words {
-        let is_found = value == Value::Null
-            || word.query_row(params![what as i64, value, at_ms, id], |row| row.get(0))?;
-        if !is_found {
-            return Ok(Some(name));
+/// Adds the rows by which an event that is indexed should be found; `reason` is the number of its own.
+pub(super) fn push_expected(
+    (by_word, by_id): (&mut Expected, &mut Expected),
+    id: i64,
+    event: &fleet::Event,
+    reason: Option<i64>,
+) -> Result<(), Error> {
+    let Event {
+        at_ms, words, ids, ..
+    } = Event::said(id, event, reason);
+    for (what, value) in words {
+        if value != Value::Null {
+            by_word.add((id, what.name()), |rows| {
+                rows.push(params![what as i64, value, at_ms, id])
+            })?;
         }
     }
-    let ids = [
-        (Id::Digest, "replay digest", &event.replay_digest),
-        (Id::Grant, "grant", &event.grant_id),
-    ];
-    let mut found = connection.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM event_ids
-                        WHERE part = ?1 AND what = ?2 AND value = ?3 AND event = ?4)",
-    )?;
-    for (what, name, value) in ids {
-        let value = beginning(hex_key(value).into());
-        let is_found = value == Value::Null
-            || found.query_row(params![id >> 16, what as i64, value, id], |row| row.get(0))?;
-        if !is_found {
-            return Ok(Some(name));
+    for (what, value) in ids {
+        if value != Value::Null {
+            by_id.add((id, what.name()), |rows| {
+                rows.push(params![id >> 16, what as i64, value, id])
+            })?;
         }
     }
-    Ok(None)
+    Ok(())
 }
 
 /// What of a digest or a grant's id is indexed.
@@ -182,6 +149,34 @@ pub(super) fn beginning(value: Value) -> Value {
             Value::Blob(bytes)
         }
         other @ (Value::Null | Value::Integer(_) | Value::Real(_) | Value::Text(_)) => other,
+    }
+}
+
+// === impl Word ===
+
+impl Word {
+    /// What an event is not found by without it, as auditors say it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stanza => "stanza",
+            Self::Key => "key",
+            Self::Reason => "reason",
+            Self::Generation => "generation",
+            Self::Actor => "actor",
+            Self::Request | Self::OwnRequest => "request",
+        }
+    }
+}
+
+// === impl Id ===
+
+impl Id {
+    /// What an event is not found by without it, as auditors say it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Digest => "replay digest",
+            Self::Grant => "grant",
+        }
     }
 }
 
@@ -238,41 +233,59 @@ impl Event {
         let columns = Columns::of(&record, row.get::<_, i64>(8)?.cast_unsigned());
         let event = &columns.event;
         let reason = reasons.of(connection, &event.reason)?;
+        let mut read = Self::said(row.get(0)?, event, reason);
+        read.at_ms = row.get(1)?;
+        // A body that cannot be read says nothing, and the row may.
+        for (word, value) in &mut read.words {
+            match word {
+                Word::Stanza if event.stanza.is_empty() => *value = searched_text(row.get(2)?),
+                Word::Key if event.key.is_empty() => *value = searched_text(row.get(3)?),
+                Word::Generation => *value = generation(row.get(9)?),
+                Word::Stanza | Word::Key | Word::Reason | Word::Actor => {}
+                Word::Request | Word::OwnRequest => {}
+            }
+        }
+        read.ids = [
+            (Id::Digest, beginning(row.get(4)?)),
+            (Id::Grant, beginning(row.get(5)?)),
+        ];
+        Ok(read)
+    }
+
+    /// What is indexed of one as its body says it; `reason` is the number of its own.
+    fn said(id: i64, event: &fleet::Event, reason: Option<i64>) -> Self {
         let request = own_request(event);
         let marks = request.is_some() && !event.replay_digest.is_empty();
-        let generation = row.get::<_, i64>(9)?;
-        let text = |text: &str| Value::from(searched_key(text).map(str::to_owned));
-        // A body that cannot be read says nothing, and the row may.
-        let column = |at, said: &str| -> Result<Value, Error> {
-            let stored: Option<String> = row.get(at)?;
-            let is_said = !said.is_empty();
-            Ok(text(if is_said {
-                said
-            } else {
-                stored.as_deref().unwrap_or_default()
-            }))
-        };
-        Ok(Self {
-            id: row.get(0)?,
-            at_ms: row.get(1)?,
+        let text = |text: &str| searched_text(Some(text.to_owned()));
+        Self {
+            id,
+            at_ms: event.at_ms.cast_signed(),
             words: [
-                (Word::Stanza, column(2, &event.stanza)?),
-                (Word::Key, column(3, &event.key)?),
+                (Word::Stanza, text(&event.stanza)),
+                (Word::Key, text(&event.key)),
                 (Word::Reason, Value::from(reason)),
-                (
-                    Word::Generation,
-                    Value::from((generation != 0).then_some(generation)),
-                ),
+                (Word::Generation, generation(event.generation.cast_signed())),
                 (Word::Actor, text(&event.actor)),
                 (Word::Request, Value::from(request)),
                 (Word::OwnRequest, Value::from(marks.then_some(1_i64))),
             ],
             ids: [
-                (Id::Digest, beginning(row.get(4)?)),
-                (Id::Grant, beginning(row.get(5)?)),
+                (Id::Digest, beginning(hex_key(&event.replay_digest).into())),
+                (Id::Grant, beginning(hex_key(&event.grant_id).into())),
             ],
-        })
+        }
     }
+}
+
+/// What of a text is indexed.
+fn searched_text(text: Option<String>) -> Value {
+    let text = text.as_deref().and_then(searched_key);
+    Value::from(text.map(str::to_owned))
+}
+
+/// Nothing of the generation before the first.
+fn generation(number: i64) -> Value {
+    Value::from((number != 0).then_some(number))
 }
 
 /// The request that caused it; `None` where that is the message whose digest it has, or nothing.
