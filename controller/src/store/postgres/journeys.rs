@@ -10,10 +10,11 @@ use super::trial::Trial;
 use crate::store::fixture::{NOW_MS, apply, change, event, invitation, join, new_member};
 use crate::store::jobs::Together;
 use crate::store::model::{
-    Acknowledgement, Claim, HostWord, JournalEnd, Lease, Opening, Origin, SessionWanted,
+    Acknowledgement, Begun, Claim, HostWord, JournalEnd, Lease, Opening, Origin, SessionWanted,
 };
 use crate::store::place::Place;
 use crate::store::seal::SealKey;
+use crate::store::sqlite::meta;
 use crate::store::{Engine, Store};
 
 /// Durability is tested by itself.
@@ -151,14 +152,27 @@ async fn open(store: &Store, (id, name): (u64, String), given: &Mutex<Vec<u8>>) 
 }
 
 /// The same of many hosts at one time, as they wait together.
-async fn open_all(store: &Store, hosts: &[(u64, String)]) {
-    let openings = hosts.iter().cloned();
-    let openings = openings.map(|(id, name)| Box::new(session(id, name, Vec::new())));
+async fn open_all(store: &Store, hosts: &[(u64, String)], passes: &[Vec<u8>]) -> Vec<Begun> {
+    let openings = hosts.iter().cloned().zip(passes.iter().cloned());
+    let openings = openings.map(|((id, name), pass)| Box::new(session(id, name, pass)));
     let openings: Vec<_> = openings.collect();
     let opened = store
         .engine
         .write(move |connection| Together::all(connection, &openings));
-    assert_eq!(opened.await.unwrap().len(), hosts.len());
+    let opened = opened.await.unwrap().into_iter().map(Result::unwrap);
+    let opened: Vec<_> = opened.collect();
+    assert_eq!(opened.len(), hosts.len());
+    opened
+}
+
+/// The database is put back to before any of these was given a pass, and one of its hosts has told it.
+async fn restore(store: &Store) {
+    let put_back = store.engine.write(|connection| {
+        connection.execute_batch("DELETE FROM host_passes")?;
+        let epoch = meta::claim_epoch(connection)?;
+        meta::set_claim_epoch(connection, epoch + 1)
+    });
+    put_back.await.unwrap();
 }
 
 #[test]
@@ -182,7 +196,6 @@ fn no_write_goes_to_the_server_more_often_than_it_has_to() {
         })
         .collect();
     let given = Mutex::default();
-
     let found = [
         (
             "nothing",
@@ -207,7 +220,23 @@ fn no_write_goes_to_the_server_more_often_than_it_has_to() {
             "many hosts that open theirs",
             counted.count(async |store, number| {
                 let each = storm.chunks(storm.len() / 4).nth(number.into());
-                open_all(store, each.unwrap_or_default()).await;
+                open_all(
+                    store,
+                    each.unwrap_or_default(),
+                    &vec![Vec::new(); storm.len()],
+                )
+                .await;
+            }),
+        ),
+        (
+            "many hosts after a restore",
+            counted.count(async |store, number| {
+                let each = storm.chunks(storm.len() / 4).nth(number.into());
+                let each = each.unwrap_or_default();
+                let first = open_all(store, each, &vec![Vec::new(); each.len()]).await;
+                restore(store).await;
+                let passes: Vec<_> = first.into_iter().map(|begun| begun.pass).collect();
+                open_all(store, each, &passes).await;
             }),
         ),
         (
@@ -238,6 +267,8 @@ fn no_write_goes_to_the_server_more_often_than_it_has_to() {
         ("another pass for a host", 2),
         ("a host that opens its session", 2),
         ("many hosts that open theirs", 2),
+        // Two; the others are those of the sessions before, and of what puts it back.
+        ("many hosts after a restore", 8),
         ("a host whose session has ended", 2),
         ("a token", 3),
         ("a host that joins", 11),
@@ -245,4 +276,51 @@ fn no_write_goes_to_the_server_more_often_than_it_has_to() {
         ("the lock of a user", 10),
     ];
     assert_eq!(found.as_slice(), expected.as_slice());
+}
+
+#[test]
+fn a_part_of_the_log_is_read_with_its_proof_in_as_many_journeys_however_many_records_it_has() {
+    let trial = Trial::start(FAST);
+    let counted = Counted::start(&trial);
+    counted
+        .runtime
+        .block_on(join(&counted.store, Role::Host, "web-1"));
+    let (mut chain, mut records) = ([0; 32], Vec::new());
+    for seq in 1..=60 {
+        let named = fleet::Event {
+            user: "alice".to_owned(),
+            stanza: "ssh".to_owned(),
+            opened: "192.0.2.0/24".to_owned(),
+            ports: vec!["tcp/22".to_owned(), "tcp/1000-2000".to_owned()],
+            reason: format!("the {seq}th"),
+            replay_digest: hex::encode([7; 32]),
+            ..event(EventKind::GrantOpened, "")
+        };
+        let record = EventRecord::after(seq, &chain, named);
+        chain = record.chain.as_slice().try_into().unwrap();
+        records.push(record);
+    }
+    let origin = Origin::controller("ab".repeat(16));
+    counted.runtime.block_on(async {
+        let host = (1, "web-1".to_owned());
+        let store = &counted.store;
+        let pushed = store.push_events(host, "1".repeat(32), records, origin, NOW_MS);
+        pushed.await.unwrap();
+        while store.index_some().await.unwrap() {}
+    });
+    let read = |limit: u32| {
+        counted.count(async |store, _| {
+            let page = store.proof_after((5, u64::MAX), (limit, 1 << 20)).await;
+            let rows = page.unwrap().rows;
+            assert_eq!(rows.len(), usize::try_from(limit).unwrap());
+            assert!(
+                rows.iter().all(|row| row.index_fault.is_empty()),
+                "{rows:?}"
+            );
+        })
+    };
+
+    let of_one = read(1);
+    assert_eq!((of_one, read(50)), (of_one, of_one));
+    assert!(of_one <= 6, "{of_one}");
 }

@@ -80,11 +80,14 @@ pub(in crate::store) fn fleet_state(connection: &Connection) -> Result<FleetStat
 }
 
 /// Number of the replay list, from 1.
-pub(super) fn claim_epoch(connection: &Connection) -> Result<u64, StoreError> {
+pub(in crate::store) fn claim_epoch(connection: &Connection) -> Result<u64, StoreError> {
     value(connection, CLAIM_EPOCH)?.ok_or_else(|| damaged(CLAIM_EPOCH))
 }
 
-pub(super) fn set_claim_epoch(connection: &Connection, epoch: u64) -> Result<(), StoreError> {
+pub(in crate::store) fn set_claim_epoch(
+    connection: &Connection,
+    epoch: u64,
+) -> Result<(), StoreError> {
     set(connection, CLAIM_EPOCH, signed(epoch))
 }
 

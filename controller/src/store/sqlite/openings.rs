@@ -147,14 +147,21 @@ impl Stored {
         }
         let pass = match sessions::presents(connection, wanted, retired)? {
             Presents::Nothing => None,
-            Presents::Pass(pass) => Some(pass.number),
+            Presents::Pass(pass) => Some(pass),
             Presents::Foreign => return Ok(Judged::Alone),
         };
         let is_known = !opening.keeps_passes
-            || matches!(
-                lineage.present(pass, &opening.run),
-                Presented::First | Presented::Continues
-            );
+            || match lineage.present(pass.map(|pass| pass.number), &opening.run) {
+                Presented::First | Presented::Continues => true,
+                // After a restore all hosts come so, and the first has told it.
+                Presented::Ahead => pass.is_some_and(|pass| {
+                    set_back::is_told(pass, (self.generation, self.numbers.claim_epoch))
+                }),
+                Presented::Lost
+                | Presented::SetBack
+                | Presented::Cloned
+                | Presented::StillCloned => false,
+            };
         let mut begun = Begun::default();
         if let Some(end) = opening.journal.as_ref().filter(|_| is_known) {
             let stored = self.journals.get(&(name.clone(), end.epoch.clone()));

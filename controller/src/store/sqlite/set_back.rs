@@ -41,6 +41,11 @@ pub(super) fn is_news(seen: Seen, (generation, claim_epoch): (u64, u64), won_sec
         || is_lost(seen.newest_claimed_secs, won_secs)
 }
 
+/// Whether a pass of ours that we do not remember says nothing but what is known since the loss was found out.
+pub(super) fn is_told(pass: Pass, (generation, claim_epoch): (u64, u64)) -> bool {
+    pass.claim_epoch < claim_epoch && pass.generation <= generation
+}
+
 /// Follows the evidence. Whether the numbers of the fleet have changed, and what was found, in words.
 pub(super) fn follow(
     connection: &Connection,

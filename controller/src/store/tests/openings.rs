@@ -133,6 +133,17 @@ impl Host {
         })
     }
 
+    /// The same at both, with the newest pass that it has.
+    fn comes_back(&self, random: &mut Random, now_ms: u64) -> [SessionWanted; 2] {
+        let mut wanted = self.opens(random, now_ms);
+        for (SessionWanted { name, opening, .. }, passes) in wanted.iter_mut().zip(&self.passes) {
+            name.clone_from(&self.member.name);
+            opening.keeps_passes = true;
+            opening.pass = passes.last().cloned().unwrap_or_default();
+        }
+        wanted
+    }
+
     /// It keeps what it is given, and begins another journal when it is told to.
     fn hears(&mut self, given: [&Begun; 2], random: &mut Random) {
         for (passes, begun) in self.passes.iter_mut().zip(given) {
@@ -146,6 +157,15 @@ impl Host {
             self.pushed = 0;
         }
     }
+}
+
+/// How often both databases are put back, as far as passes tell.
+const RESTORED_EVERY_MS: u64 = 25;
+
+/// As if they had been given since the copy that is here now.
+fn forget_passes(connection: &sql::Connection) -> Result<(), StoreError> {
+    connection.execute_batch("DELETE FROM host_passes")?;
+    Ok(())
 }
 
 fn origin() -> Origin {
@@ -185,10 +205,20 @@ async fn sessions_that_open_in_sets_and_one_by_one_come_to_the_same() {
         fixture::apply(store, 0, "# one\n").await;
     }
     let mut random = Random(5_871_781_006_564_002_453);
-    let mut seen = [0; 5];
+    let (mut seen, mut restored) = ([0; 5], 0);
     for now_ms in NOW_MS..NOW_MS + 200 {
         for host in &mut hosts {
             host.lives(stores, &mut random).await;
+        }
+        if now_ms % RESTORED_EVERY_MS == 0 {
+            for store in stores {
+                store.engine.write(forget_passes).await.unwrap();
+            }
+            let host = random.index(hosts.len());
+            let [first, second] = hosts[host].comes_back(&mut random, now_ms);
+            let begun = [alone(&one, first).await, alone(&set, second).await];
+            restored += usize::from(begun[0].fleet_changed && begun[1].fleet_changed);
+            hosts[host].hears([&begun[0], &begun[1]], &mut random);
         }
         let (mut whose, mut first, mut second) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..=random.below(7) {
@@ -222,6 +252,7 @@ async fn sessions_that_open_in_sets_and_one_by_one_come_to_the_same() {
         assert_eq!(rows(&one, &OF_SESSIONS).await, found, "{now_ms}");
     }
     assert!(seen.iter().all(|count| *count > 10), "{seen:?}");
+    assert!(restored >= 6, "{restored}");
     // Who is looked at alone comes after the others, so what is found stands in another order.
     let (mut ours, mut theirs) = (recorded(&one).await, recorded(&set).await);
     ours.sort();
