@@ -13,7 +13,7 @@ use crate::store::sql::{Connection, Dialect, params_from_iter};
 
 /// Rows of one index that are counted at most.
 const COUNTED_MAX: usize = 16_384;
-/// And of one that is not in the order of time, for each of its columns: the newest of so many are found in the
+/// And of one that is not in the order of time, of all its columns: the newest of so many are found in the
 /// index alone in less time than a few thousand events are read in.
 const COUNTED_BY_ADDRESS_MAX: usize = 131_072;
 /// With so few there is nothing to be won by counting others.
@@ -37,7 +37,7 @@ pub(super) struct Depth {
 enum Most {
     /// Of all arms together.
     Newest(usize),
-    /// Of each arm, as they stand.
+    /// Of all arms together, as they stand.
     OfAnyTime(usize),
 }
 
@@ -103,17 +103,20 @@ fn depth(
         floor_ms: None,
     };
     let arms = driver.arms(filter, known);
-    let counted = arms.iter().filter(|arm| arm.index.is_some()).count();
-    let most = match most {
-        Most::Newest(rows) => Most::Newest((rows / counted.max(1)).max(EACH_MIN)),
-        Most::OfAnyTime(_) => most,
-    };
+    let counted = arms.iter().filter(|arm| arm.has_index).count();
     let mut depth = Depth::default();
     for arm in arms {
+        let most = match most {
+            Most::Newest(rows) => Most::Newest((rows / counted.max(1)).max(EACH_MIN)),
+            Most::OfAnyTime(rows) => Most::OfAnyTime(rows.saturating_sub(depth.rows)),
+        };
         let of_arm = count(connection, &arm, driver.time(), (filter, window), most)?;
         depth.rows += of_arm.rows;
         depth.floor_ms = depth.floor_ms.max(of_arm.floor_ms);
         depth.is_beyond |= of_arm.is_beyond;
+        if depth.is_beyond {
+            break;
+        }
     }
     Ok(depth)
 }
@@ -126,9 +129,9 @@ fn count(
     of: (&EventFilter, Window),
     most: Most,
 ) -> Result<Depth, StoreError> {
-    let Some(index) = &arm.index else {
+    if !arm.has_index {
         return Ok(Depth::default());
-    };
+    }
     let dialect = connection.dialect();
     let keyed = arm.keyed(dialect, time, of);
     let values = keyed.values.clone();
@@ -139,12 +142,12 @@ fn count(
                 Dialect::Sqlite => String::new(),
                 Dialect::Postgres => format!("ORDER BY {column} DESC"),
             };
-            (format!("{index} WHERE {} {order}", keyed.sql), rows)
+            (format!("{} WHERE {} {order}", arm.from, keyed.sql), rows)
         }
         (Most::Newest(rows) | Most::OfAnyTime(rows), range) => {
             let (from, keyed) = match range {
                 Some(_) => arm.rows(dialect, time, keyed),
-                None => (index.clone(), keyed),
+                None => (arm.from.clone(), keyed),
             };
             let order = arm.order(dialect, time);
             (format!("{from} WHERE {} ORDER BY {order}", keyed.sql), rows)

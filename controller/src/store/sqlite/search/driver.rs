@@ -41,7 +41,7 @@ pub(super) enum Driver {
 #[derive(Default)]
 pub(super) struct Arm {
     /// What drives, and which of its columns is the event's id; `None` where it is the event itself.
-    from: String,
+    pub(super) from: String,
     event: Option<&'static str>,
     /// What its index begins with, and what that is to be; the columns of time and place follow there.
     pub(super) keys: Vec<(&'static str, Value)>,
@@ -50,8 +50,8 @@ pub(super) struct Arm {
     pub(super) sifted: Conditions,
     /// What its index begins with, where a range of that is asked for: not in the order of time.
     pub(super) range: Option<&'static str>,
-    /// The index alone, where `own` and the time can be asked of it; what has none is of few events.
-    pub(super) index: Option<String>,
+    /// `own` and the time can be asked of its index alone; what has none is of few events.
+    pub(super) has_index: bool,
 }
 
 // === impl Driver ===
@@ -211,10 +211,9 @@ impl Driver {
 
 impl Arm {
     fn of_events(index: &str, keys: Vec<(&'static str, Value)>, own: Conditions) -> Self {
-        let from = format!("events e INDEXED BY {index}");
         Self {
-            index: Some(from.clone()),
-            from,
+            from: format!("events e INDEXED BY {index}"),
+            has_index: true,
             keys,
             own,
             ..Self::default()
@@ -286,7 +285,7 @@ impl Arm {
 
     /// The order of its index, newest first.
     pub(super) fn order(&self, dialect: Dialect, [at_ms, id]: [&str; 2]) -> String {
-        let is_in_order = self.range.is_none() && self.index.is_some();
+        let is_in_order = self.range.is_none() && self.has_index;
         if dialect == Dialect::Postgres && !is_in_order {
             // No index has this order, or the one of time would be read from end to end.
             return format!("{at_ms} + 0 DESC, {id} + 0 DESC");
@@ -296,7 +295,7 @@ impl Arm {
 
     fn is_by_itself(&self, dialect: Dialect) -> bool {
         let has_keys = !self.keys.is_empty() || self.range.is_some();
-        dialect == Dialect::Postgres && self.index.is_some() && has_keys
+        dialect == Dialect::Postgres && self.has_index && has_keys
     }
 }
 
@@ -328,7 +327,7 @@ fn by_request(request: &str) -> Vec<Arm> {
     let of_message = Conditions::of_id(Id::Digest, compact(request));
     vec![
         Arm {
-            index: None,
+            has_index: false,
             ..by_word(Word::Request, compact(request))
         },
         Arm {
@@ -345,7 +344,7 @@ fn by_word(what: Word, value: Value) -> Arm {
         from: "event_words w".to_owned(),
         event: Some("w.event"),
         keys: vec![("w.what", Value::Integer(what as i64)), ("w.value", value)],
-        index: Some("event_words w".to_owned()),
+        has_index: true,
         ..Arm::default()
     }
 }
@@ -357,17 +356,16 @@ fn at_port(host: Option<i64>, filter: &EventFilter, has_blocks: bool) -> Vec<Arm
         Some(_) => "",
         None => "INDEXED BY event_ports_by_port",
     };
-    let index = format!("event_ports p {index}");
     let host = host.map(|host| ("p.host", Value::Integer(host)));
     let one = Arm {
-        from: index.clone(),
+        from: format!("event_ports p {index}"),
         event: Some("p.event"),
         keys: host
             .iter()
             .cloned()
             .chain(port.map(|port| ("p.port", Value::Integer(port))))
             .collect(),
-        index: Some(index),
+        has_index: true,
         ..Arm::default()
     };
     let long = filter.port.filter(|_| has_blocks).and_then(in_range);
