@@ -301,6 +301,25 @@ impl Store {
         self.engine.join(acknowledged).await
     }
 
+    /// One host with its state, and what was found wrong with it since `since_ms`; `None` where there is none.
+    pub(crate) async fn host(
+        &self,
+        id: u64,
+        since_ms: u64,
+    ) -> Result<Option<(Member, HostState, Vec<Alarm>)>, StoreError> {
+        self.engine
+            .read(move |connection| {
+                let member = members::by_id(connection, id)?;
+                let Some(member) = member.filter(|member| member.role == Role::Host) else {
+                    return Ok(None);
+                };
+                let state = hosts::state(connection, id)?.unwrap_or_default();
+                let alarms = alarms::of_since(connection, id, since_ms)?;
+                Ok(Some((member, state, alarms)))
+            })
+            .await
+    }
+
     /// Every host, locked ones too, by name, and the states of hosts by member id, read at once.
     pub(crate) async fn hosts(
         &self,

@@ -180,8 +180,8 @@ async fn exposure(
     before: &Member,
     after: &Member,
 ) -> Result<Option<HostExposure>, Error> {
-    let (_, mut states) = context.store.hosts().await?;
-    let word = states.remove(&before.id).unwrap_or_default().word;
+    let host = context.store.host(before.id, u64::MAX).await?;
+    let word = host.map(|(_, state, _)| state.word).unwrap_or_default();
     // What it hides by its own configuration stays hidden, whatever policy says.
     let own = word.own_protected_ports.iter();
     let own: PortSet = own

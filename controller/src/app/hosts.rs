@@ -94,14 +94,17 @@ pub(crate) async fn list(
 /// Every host, for whoever counts them.
 pub(crate) async fn all(context: &Context, now: Timestamp) -> Result<Vec<HostView>, Error> {
     let (hosts, mut states) = context.store.hosts().await?;
-    let since_ms = now.ms().saturating_sub(ALARM_SHOWN_MS);
-    let mut alarms = context.store.alarms(since_ms).await?;
+    let mut alarms = context.store.alarms(alarms_since_ms(now)).await?;
     let view = |member: Member| {
         let state = states.remove(&member.id).unwrap_or_default();
         let alarms = alarms.remove(&member.id).unwrap_or_default();
         view(context, member, (state, alarms), now)
     };
     Ok(hosts.into_iter().map(view).collect())
+}
+
+fn alarms_since_ms(now: Timestamp) -> u64 {
+    now.ms().saturating_sub(ALARM_SHOWN_MS)
 }
 
 /// One host.
@@ -111,10 +114,12 @@ pub(crate) async fn show(
     name: &str,
     now: Timestamp,
 ) -> Result<HostView, Error> {
-    near::host(context, caller, name)?;
-    let hosts = list(context, caller, now).await?;
-    let host = hosts.into_iter().find(|host| host.member.name == name);
-    host.ok_or_else(|| near::no_host_of_now(context, &caller.scope, name))
+    let host = near::host(context, caller, name)?;
+    let found = context.store.host(host.id, alarms_since_ms(now)).await?;
+    // Its name and labels may have changed meanwhile.
+    let found = found.filter(|(member, ..)| member.name == name && caller.may_see(member));
+    let found = found.map(|(member, state, alarms)| view(context, member, (state, alarms), now));
+    found.ok_or_else(|| near::no_host_of_now(context, &caller.scope, name))
 }
 
 /// Opens the session of the host that calls; an older one ends. `clock` is asked whenever a policy

@@ -1,5 +1,7 @@
 //! Waiting until hosts have heard.
 
+use std::collections::BTreeSet;
+
 use fleet::Role;
 use tokio::sync::watch;
 
@@ -75,8 +77,9 @@ impl Waiting {
     }
 
     fn forget_heard(&mut self, told: &[HostProgress]) {
-        let has_heard = |host: &str| told.iter().any(|it| it.acknowledged && it.host == host);
-        self.hosts.retain(|host| !has_heard(host));
+        let heard = told.iter().filter(|it| it.acknowledged);
+        let heard: BTreeSet<&str> = heard.map(|it| &*it.host).collect();
+        self.hosts.retain(|host| !heard.contains(&**host));
     }
 }
 

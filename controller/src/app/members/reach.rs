@@ -1,6 +1,6 @@
 //! Which hosts and stanzas a user reaches, by the policy in force.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fleet::Role;
 use policy::{Policy, Selector, Stanza, StanzaKey};
@@ -73,10 +73,11 @@ pub(super) async fn behind(context: &Context) -> Result<BTreeSet<String>, Error>
 /// is not the same as having none.
 pub(in crate::app) async fn not_heard(context: &Context, user: &str) -> Result<Vec<String>, Error> {
     let (hosts, states) = context.store.hosts().await?;
+    let hosts = hosts.iter().map(|host| (&*host.name, host.id));
+    let hosts: BTreeMap<&str, u64> = hosts.collect();
     let targets = context.rollout.targets();
     let has_heard = |name: &str| {
-        let host = hosts.iter().find(|host| host.name == name);
-        let applied = host.and_then(|host| states.get(&host.id));
+        let applied = hosts.get(name).and_then(|id| states.get(id));
         targets.get(name).is_none_or(|target| {
             applied.is_some_and(|state| state.applied_digest == target.compiled.digest)
         })

@@ -127,8 +127,10 @@ fn lock_out(
 ) -> Vec<String> {
     let has_user = |names: &Usernames| names.iter().any(&is_user);
     let mut closed: BTreeMap<Service, Vec<String>> = BTreeMap::new();
+    let hosts = hosts.iter().map(|known| (&*known.member.name, known));
+    let hosts: BTreeMap<&str, &Known> = hosts.collect();
     for HostExposure { host, exposure } in changes {
-        let Some(known) = hosts.iter().find(|known| known.member.name == *host) else {
+        let Some(known) = hosts.get(&**host) else {
             continue;
         };
         let is_anyone = |names: &Usernames| names.is_empty() || has_user(names);

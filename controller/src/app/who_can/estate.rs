@@ -199,16 +199,14 @@ impl Estate {
 
     /// Remembers, and says, which hosts were called otherwise then.
     fn take_names(&mut self, past: Past) {
-        let there = |name: &String| {
-            let mut hosts = self.hosts.iter();
-            hosts.any(|facts| facts.name == *name) || self.locked_hosts.contains(name)
-        };
+        let hosts = self.hosts.iter().map(|facts| facts.name.clone());
+        let there: BTreeSet<String> = hosts.chain(self.locked_hosts.iter().cloned()).collect();
         let is_cut = past.is_cut;
         self.parted = past.parted;
         let renamed = past
             .names
             .into_iter()
-            .filter(|(now, then)| now != then && there(then));
+            .filter(|(now, then)| now != then && there.contains(then));
         self.renamed = renamed.collect();
         let said = self
             .renamed
@@ -260,11 +258,12 @@ impl Estate {
         self.warnings.push(
             "labels of hosts are those of now: which ones they had then is not kept".to_owned(),
         );
-        let is_listed = |host: &String| self.hosts.iter().any(|facts| facts.name == *host);
+        let listed = self.hosts.iter().map(|facts| &*facts.name);
+        let listed: BTreeSet<&str> = listed.collect();
         let gone = self
             .parted
             .keys()
-            .filter(|(role, name)| *role == Role::Host && !is_listed(name))
+            .filter(|(role, name)| *role == Role::Host && !listed.contains(&**name))
             .map(|(_, name)| format!("host {name}"));
         let gone: BTreeSet<String> = gone.collect();
         // Whose business they were is not known either.

@@ -9,7 +9,7 @@ use super::events;
 use super::number::signed;
 use crate::store::error::StoreError;
 use crate::store::model::{Alarm, Origin};
-use crate::store::sql::{Connection, params};
+use crate::store::sql::{Connection, Error, Row, params};
 
 /// Records an alarm about a member.
 pub(in crate::store) fn raise(
@@ -49,6 +49,28 @@ pub(super) fn last_ms(
     Ok(last.unwrap_or(0))
 }
 
+/// All alarms of one member since `since_ms`.
+pub(in crate::store) fn of_since(
+    connection: &Connection,
+    member: u64,
+    since_ms: u64,
+) -> Result<Vec<Alarm>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT member, count, last_ms, reason FROM host_alarms
+         WHERE member = ?1 AND last_ms >= ?2 ORDER BY kind",
+    )?;
+    let alarms = statement.query_map([signed(member), signed(since_ms)], read)?;
+    Ok(alarms.collect::<Result<_, _>>()?)
+}
+
+fn read(row: &Row<'_>) -> Result<Alarm, Error> {
+    Ok(Alarm {
+        count: row.get(1)?,
+        last_ms: row.get(2)?,
+        reason: row.get(3)?,
+    })
+}
+
 /// All alarms since `since_ms`, by member.
 pub(in crate::store) fn since(
     connection: &Connection,
@@ -61,12 +83,7 @@ pub(in crate::store) fn since(
     let mut alarms: BTreeMap<u64, Vec<Alarm>> = BTreeMap::new();
     let mut rows = statement.query([signed(since_ms)])?;
     while let Some(row) = rows.next()? {
-        let alarm = Alarm {
-            count: row.get(1)?,
-            last_ms: row.get(2)?,
-            reason: row.get(3)?,
-        };
-        alarms.entry(row.get(0)?).or_default().push(alarm);
+        alarms.entry(row.get(0)?).or_default().push(read(&row)?);
     }
     Ok(alarms)
 }

@@ -30,6 +30,12 @@ pub(super) struct Expected {
     lost: Vec<(i64, &'static str)>,
 }
 
+/// The same, and the answer to whether they are.
+struct Awaited<'c> {
+    answer: Asked<'c>,
+    lost: Vec<(i64, &'static str)>,
+}
+
 const PORTS: &str = "SELECT 1 FROM event_ports
     WHERE host = ?1 AND port = ?2 AND at_ms = ?3 AND event = ?4 AND kind = ?5";
 const BLOCKS: &str = "SELECT 1 FROM event_blocks WHERE block = ?1 AND at_ms = ?2 AND event = ?3";
@@ -52,15 +58,31 @@ impl Expected {
         Ok(())
     }
 
-    /// Asks for them; with the answer comes what is lost with those that are not there.
     fn ask<'c>(self, connection: &'c Connection, sql: &str) -> Result<Awaited<'c>, Error> {
-        Ok((connection.ask_each(sql, self.rows)?, self.lost))
+        Ok(Awaited {
+            answer: connection.ask_each(sql, self.rows)?,
+            lost: self.lost,
+        })
     }
 }
 
-type Awaited<'c> = (Asked<'c>, Vec<(i64, &'static str)>);
+// === impl Awaited ===
 
-/// What the first thing is by which each event is not found, in words, by its number. Of the younger indexes only
+impl Awaited<'_> {
+    /// Events with what they are not found by, since its row is not there.
+    fn lost(self) -> Result<Vec<(i64, &'static str)>, Error> {
+        let mut lost: Vec<_> = self.lost.into_iter().map(Some).collect();
+        self.answer.each(|number, _| {
+            if let Some(row) = lost.get_mut(number) {
+                *row = None;
+            }
+            Ok(())
+        })?;
+        Ok(lost.into_iter().flatten().collect())
+    }
+}
+
+/// The first thing by which an event is not found, in words, by the event's number. Of the younger indexes only
 /// what comes up to `indexed_to` is looked for: what is newer is indexed within seconds.
 pub(super) fn faults(
     connection: &Connection,
@@ -76,10 +98,8 @@ pub(super) fn faults(
             event_rows::push_blocks(rows, event, *id)
         })?;
     }
-    let asked = [
-        ports.ask(connection, PORTS)?,
-        blocks.ask(connection, BLOCKS)?,
-    ];
+    let ports = ports.ask(connection, PORTS)?;
+    let blocks = blocks.ask(connection, BLOCKS)?;
     let indexed = || named.iter().filter(|one| one.id <= indexed_to);
     let texts = indexed().map(|one| &*one.event.reason);
     let texts: BTreeSet<&str> = texts.filter(|text| !text.is_empty()).collect();
@@ -93,35 +113,17 @@ pub(super) fn faults(
         }
         words::push_expected((&mut by_word, &mut by_id), *id, event, reason)?;
     }
-    let asked = asked
-        .into_iter()
-        .chain([by_word.ask(connection, WORDS)?, by_id.ask(connection, IDS)?]);
+    let by_word = by_word.ask(connection, WORDS)?;
+    let by_id = by_id.ask(connection, IDS)?;
+    let mut lost = ports.lost()?;
+    lost.extend(blocks.lost()?);
+    lost.extend(without_reason);
+    lost.extend(by_word.lost()?);
+    lost.extend(by_id.lost()?);
     let mut faults = BTreeMap::new();
-    let mut add = |lost: &[(i64, &str)]| {
-        for (id, what) in lost {
-            let fault = || format!("it is not found by the {what} that it names");
-            faults.entry(*id).or_insert_with(fault);
-        }
-    };
-    let mut lost: Vec<_> = asked
-        .map(|(answer, lost)| unanswered(answer, lost))
-        .collect::<Result<_, _>>()?;
-    lost.insert(2, without_reason);
-    lost.iter().for_each(|lost| add(lost));
+    for (id, what) in lost {
+        let fault = || format!("it is not found by the {what} that it names");
+        faults.entry(id).or_insert_with(fault);
+    }
     Ok(faults)
-}
-
-/// What is lost with rows that are not there.
-fn unanswered(
-    answer: Asked<'_>,
-    lost: Vec<(i64, &'static str)>,
-) -> Result<Vec<(i64, &'static str)>, Error> {
-    let mut lost: Vec<_> = lost.into_iter().map(Some).collect();
-    answer.each(|number, _| {
-        if let Some(row) = lost.get_mut(number) {
-            *row = None;
-        }
-        Ok(())
-    })?;
-    Ok(lost.into_iter().flatten().collect())
 }

@@ -9,8 +9,13 @@ use super::number::signed;
 use crate::store::error::StoreError;
 use crate::store::jobs::{Lot, Sets, Together};
 use crate::store::model::{Acknowledged, Acknowledgement, HostSeen, HostState, HostWord, Opening};
-use crate::store::sql::{Connection, Error, Row, Set, params};
+use crate::store::sql::{Connection, Error, OptionalExtension as _, Row, Set, params};
 
+const STATES: &str = "\
+    SELECT member, applied_generation, applied_digest, rejected, drift, agent_version,
+           last_seen_ms, audit_fault, protected_ports, own_protected_ports, warnings,
+           floor_secs, clock_offset_ms, commands, backend, grants_open, contract
+    FROM host_states";
 const SEEN: &str = "UPDATE host_states SET last_seen_ms = ?2 WHERE member = ?1";
 
 /// A host that has joined and said nothing yet.
@@ -156,16 +161,23 @@ pub(super) fn all_seen(
     Ok(())
 }
 
+/// One host's state.
+pub(in crate::store) fn state(
+    connection: &Connection,
+    member: u64,
+) -> Result<Option<HostState>, StoreError> {
+    let state = connection
+        .prepare_cached(&format!("{STATES} WHERE member = ?1"))?
+        .query_row([signed(member)], read)
+        .optional()?;
+    Ok(state)
+}
+
 /// Every host's state by member id.
 pub(in crate::store) fn states(
     connection: &Connection,
 ) -> Result<BTreeMap<u64, HostState>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT member, applied_generation, applied_digest, rejected, drift, agent_version,
-                last_seen_ms, audit_fault, protected_ports, own_protected_ports, warnings,
-                floor_secs, clock_offset_ms, commands, backend, grants_open, contract
-         FROM host_states",
-    )?;
+    let mut statement = connection.prepare_cached(STATES)?;
     let states = statement.query_map([], |row| Ok((row.get(0)?, read(row)?)))?;
     Ok(states.collect::<Result<_, _>>()?)
 }

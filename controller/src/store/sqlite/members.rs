@@ -280,7 +280,10 @@ pub(in crate::store) fn find(
     Ok(named_so(connection, &named)?.pop())
 }
 
-pub(super) fn by_id(connection: &Connection, id: u64) -> Result<Option<Member>, StoreError> {
+pub(in crate::store) fn by_id(
+    connection: &Connection,
+    id: u64,
+) -> Result<Option<Member>, StoreError> {
     let mut ids = Set::default();
     ids.push([signed(id)])?;
     Ok(by_ids(connection, &ids)?.pop())

@@ -1,6 +1,6 @@
 //! What happened since a moment, read backwards to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fleet::Role;
 
@@ -17,11 +17,16 @@ pub(crate) struct Parted {
     pub(crate) at: Timestamp,
 }
 
+/// What a host was called, and whether it had joined.
+type Called = (String, bool);
+
 /// What happened since the moment.
 #[derive(Debug)]
 pub(super) struct Since {
     /// By what hosts are called now: what they were called, and whether they had joined.
-    hosts: BTreeMap<String, (String, bool)>,
+    hosts: BTreeMap<String, Called>,
+    /// What they are called now, by that: of as many as there may be, each is found at once.
+    by_called: BTreeMap<Called, BTreeSet<String>>,
     /// Whoever, or whose key, is gone since: the first time.
     pub(super) left: BTreeMap<Who, Parted>,
     /// Whether the first thing that was done since is an unlocking, of whoever was locked or unlocked:
@@ -34,8 +39,13 @@ pub(super) struct Since {
 impl Since {
     /// Of hosts with these names of now.
     pub(super) fn new(hosts: impl Iterator<Item = String>) -> Self {
+        let hosts = hosts.map(|name| (name.clone(), (name, true)));
+        let hosts: BTreeMap<String, Called> = hosts.collect();
+        let by_called = hosts.iter();
+        let by_called = by_called.map(|(now, called)| (called.clone(), [now.clone()].into()));
         Self {
-            hosts: hosts.map(|name| (name.clone(), (name, true))).collect(),
+            by_called: by_called.collect(),
+            hosts,
             left: BTreeMap::new(),
             was_locked: BTreeMap::new(),
         }
@@ -77,26 +87,29 @@ impl Since {
     }
 
     fn hear_of_host(&mut self, name: &str, deed: &Deed) {
-        let mut hosts = self.hosts.values_mut();
         // Another machine may have left under a name that this one was given after it.
         match deed {
             Deed::Joined => {
-                if let Some(host) = hosts.find(|(called, joined)| *joined && called == name) {
-                    host.1 = false;
-                }
+                self.change((name, true), (name, false));
             }
             Deed::Left(_) => {
-                if let Some(anew) = hosts.find(|(called, joined)| !joined && called == name) {
-                    anew.1 = true;
-                }
+                self.change((name, false), (name, true));
             }
             Deed::Renamed(to) => {
-                if let Some(host) = hosts.find(|(called, joined)| *joined && called == to) {
-                    name.clone_into(&mut host.0);
-                }
+                self.change((to, true), (name, true));
             }
             Deed::Locked | Deed::Unlocked => {}
         }
+    }
+
+    /// One host that was called so by then, if there is any, was called otherwise before.
+    fn change(&mut self, of: (&str, bool), to: (&str, bool)) {
+        let [of, to] = [of, to].map(|(called, joined)| (called.to_owned(), joined));
+        let Some(now) = self.by_called.get_mut(&of).and_then(BTreeSet::pop_first) else {
+            return;
+        };
+        self.hosts.insert(now.clone(), to.clone());
+        self.by_called.entry(to).or_default().insert(now);
     }
 
     /// What hosts of now were called, without those that had not joined.
