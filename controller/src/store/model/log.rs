@@ -128,6 +128,9 @@ pub(crate) struct Page {
     pub(crate) course: Course,
 }
 
+/// What is asked for is of many events where it is found in one of so many.
+const OF_MANY: usize = 64;
+
 /// How a search goes on where it stopped, so that nothing of that is found out again.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Course {
@@ -135,6 +138,9 @@ pub(crate) struct Course {
     pub(crate) chosen: Option<Chosen>,
     /// Rows of that which are looked at next; `None` at the beginning.
     pub(crate) rows: Option<usize>,
+    /// Events that were found so far, and rows in the order of time that were looked at for them.
+    pub(crate) found: usize,
+    pub(crate) looked_at: usize,
     /// How long it had a place so far.
     pub(crate) served: Duration,
 }
@@ -265,6 +271,15 @@ impl Chosen {
     /// Whether it was counted for what follows this place, too.
     pub(crate) fn holds_after(self, after: Cursor) -> bool {
         self.until_ms.is_none_or(|until_ms| after.at_ms > until_ms)
+    }
+}
+
+// === impl Course ===
+
+impl Course {
+    /// Whether a page of what is asked for is found among the next some thousand events; at the beginning it may be.
+    pub(crate) const fn is_of_many(self) -> bool {
+        self.looked_at <= self.found.saturating_mul(OF_MANY)
     }
 }
 

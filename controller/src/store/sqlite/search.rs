@@ -88,7 +88,10 @@ fn fill(
             .filter(|chosen| chosen.holds_after(after))
         {
             Some(chosen) => chosen,
-            None => choice::choose(connection, filter, &known, (&candidates, after))?,
+            None => {
+                let is_of_many = page.course.is_of_many();
+                choice::choose(connection, filter, &known, (&candidates, after), is_of_many)?
+            }
         };
         page.course.chosen = Some(chosen);
         // By time all is found, should there be fewer candidates than there were.
@@ -104,7 +107,8 @@ fn fill(
             after,
             floor_ms: depth.floor_ms,
         };
-        let left = limit - page.rows.len();
+        let found = page.rows.len();
+        let left = limit - found;
         read_window(
             connection,
             &Statement::new(
@@ -119,6 +123,10 @@ fn fill(
             Some(last) if page.rows.len() >= limit => Some(Cursor::after(last)),
             Some(_) | None => depth.floor_ms.map(Cursor::before),
         };
+        if !driver.is_of_addresses() {
+            page.course.found += page.rows.len() - found;
+            page.course.looked_at += depth.rows;
+        }
         let goes_on = pace.end(depth.rows, (turn.taken)());
         page.course.rows = Some(pace.next_turn());
         if page.rows.len() >= limit || !goes_on {

@@ -16,6 +16,8 @@ const COUNTED_MAX: usize = 16_384;
 /// And of one that is not in the order of time, of all its columns: the newest of so many are found in the
 /// index alone in less time than a few thousand events are read in.
 const COUNTED_BY_ADDRESS_MAX: usize = 131_072;
+/// And of any where many events have what is asked for: no more is looked at before it is seen whether they still do.
+const COUNTED_OF_MANY: usize = 1_024;
 /// With so few there is nothing to be won by counting others.
 const FEW: usize = 256;
 /// Of each value where several are asked for, however many there are.
@@ -41,20 +43,28 @@ enum Most {
     OfAnyTime(usize),
 }
 
-/// Chooses which of these drives the search for what follows `after`.
+/// Chooses which of these drives the search for what follows `after`. Of what many events have a page is found by
+/// time before a prefix is counted, so that is not even tried.
 pub(super) fn choose(
     connection: &Connection,
     filter: &EventFilter,
     known: &Known,
     (candidates, after): (&[Driver], Cursor),
+    is_of_many: bool,
 ) -> Result<Chosen, StoreError> {
     if candidates.len() == 1 {
         return Ok(Chosen::default());
     }
     let mut best: Option<(Depth, usize)> = None;
+    let by_time_alone = is_of_many && candidates.iter().any(Driver::is_of_addresses);
     for (number, driver) in candidates.iter().enumerate() {
+        if by_time_alone && driver.is_of_addresses() {
+            continue;
+        }
         let most = if driver.is_of_addresses() {
             Most::OfAnyTime(COUNTED_BY_ADDRESS_MAX)
+        } else if by_time_alone {
+            Most::Newest(COUNTED_OF_MANY)
         } else {
             Most::Newest(COUNTED_MAX)
         };
@@ -202,9 +212,10 @@ mod tests {
 
     use super::super::super::{events, meta, migrations};
     use super::*;
+    use crate::store::model::Onward;
 
-    #[test]
-    fn of_a_prefix_only_the_newest_are_read_however_its_addresses_stand() {
+    /// Four hundred events of one network, and who asks for that.
+    fn of_one_network() -> (rusqlite::Connection, EventFilter) {
         let mut connection = rusqlite::Connection::open_in_memory().unwrap();
         migrations::apply(&mut connection).unwrap();
         meta::create(&connection, "e", 0).unwrap();
@@ -220,6 +231,29 @@ mod tests {
             address: "10.3.0.0/16".parse().ok(),
             ..EventFilter::default()
         };
+        (connection, filter)
+    }
+
+    #[test]
+    fn a_prefix_is_counted_only_where_the_events_looked_at_have_hardly_any_of_it() {
+        let (connection, filter) = of_one_network();
+        let known = Known::default();
+        let candidates = Driver::candidates(&filter, &known);
+        let chosen = |(found, looked_at)| {
+            let Onward { after, mut course } = Cursor::NEWEST.into();
+            (course.found, course.looked_at) = (found, looked_at);
+            let (of, is_of_many) = ((candidates.as_slice(), after), course.is_of_many());
+            let chosen = choose(&connection, &filter, &known, of, is_of_many).unwrap();
+            candidates[chosen.driver].is_of_addresses()
+        };
+
+        assert_eq!([(0, 0), (10, 600), (16, 1_024)].map(chosen), [false; 3]);
+        assert_eq!([(0, 256), (9, 600), (15, 1_024)].map(chosen), [true; 3]);
+    }
+
+    #[test]
+    fn of_a_prefix_only_the_newest_are_read_however_its_addresses_stand() {
+        let (connection, filter) = of_one_network();
         let known = Known::default();
         let driver = Driver::candidates(&filter, &known).swap_remove(0);
         assert!(driver.is_of_addresses());

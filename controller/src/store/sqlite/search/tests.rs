@@ -339,7 +339,7 @@ fn the_rarest_of_what_is_asked_for_drives() {
         let known = known(&connection, &filter).unwrap().unwrap();
         let candidates = Driver::candidates(&filter, &known);
         let from = (candidates.as_slice(), Cursor::NEWEST);
-        let chosen = choice::choose(&connection, &filter, &known, from).unwrap();
+        let chosen = choice::choose(&connection, &filter, &known, from, false).unwrap();
         candidates[chosen.driver].clone()
     };
 
