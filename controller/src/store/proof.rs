@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::Store;
 use super::error::StoreError;
 use super::model::{Conflict, Expired, KeyRotated, LogEnd, LogKeys, Origin};
+use super::sql::Connection;
 use super::sqlite::{checkpoints, proof, retention, thinning};
 
 /// Rows with what was signed of them, in the order of the log.
@@ -134,16 +135,25 @@ impl Store {
     ) -> Result<ProofPage, StoreError> {
         self.engine
             .read_to_send(move |connection| {
-                let rows = proof::after(connection, (id, to), limit)?;
-                let notes = match rows.last() {
-                    Some(last) => {
-                        let notes = checkpoints::between(connection, id, last.id)?;
-                        notes.into_iter().map(|(_, note)| note).collect()
-                    }
-                    None => checkpoints::beyond(connection)?,
-                };
-                Ok(ProofPage { rows, notes })
+                connection.at_one_moment(|connection| page(connection, (id, to), limit))
             })
             .await
     }
+}
+
+/// At one moment: what retention empties in between would look as if somebody had removed what it is found by.
+fn page(
+    connection: &Connection,
+    (id, to): (u64, u64),
+    limit: (u32, usize),
+) -> Result<ProofPage, StoreError> {
+    let rows = proof::after(connection, (id, to), limit)?;
+    let notes = match rows.last() {
+        Some(last) => {
+            let notes = checkpoints::between(connection, id, last.id)?;
+            notes.into_iter().map(|(_, note)| note).collect()
+        }
+        None => checkpoints::beyond(connection)?,
+    };
+    Ok(ProofPage { rows, notes })
 }

@@ -126,6 +126,22 @@ impl Connection {
         self.prepare_cached(sql)
     }
 
+    /// Runs `work`, which only reads: all that it asks is answered as it is at one moment.
+    pub(super) fn at_one_moment<T, E: From<Error>>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.execute_batch(match self.dialect() {
+            Dialect::Sqlite => "BEGIN",
+            Dialect::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        })?;
+        let done = work(self);
+        let ended = self.execute_batch("COMMIT");
+        let done = done?;
+        ended?;
+        Ok(done)
+    }
+
     /// Runs a statement that gives no rows, and says how many it has changed.
     pub(super) fn execute(&self, sql: &str, params: impl Params) -> Result<usize, Error> {
         self.prepare_cached(sql)?.execute(params)

@@ -4,6 +4,7 @@
 mod claims;
 mod joining;
 mod openings;
+mod reading;
 mod set_back;
 mod sets;
 
