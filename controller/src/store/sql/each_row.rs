@@ -112,7 +112,7 @@ impl Statement<'_> {
         {
             return take_all(connection, &found, take);
         }
-        for (number, row) in set.rows().iter().enumerate() {
+        for (number, row) in set.rows().enumerate() {
             let mut rows = self.query(params_from_iter(row.iter()))?;
             while let Some(row) = rows.next()? {
                 take(number, &row)?;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fleet::Event;
 
 use super::{event_rows, reasons, words};
-use crate::store::sql::{Asked, Connection, Error, Set};
+use crate::store::sql::{Asked, Connection, Error, Set, Value};
 
 /// What an event names, and where it stands.
 #[derive(Debug)]
@@ -56,6 +56,12 @@ impl Expected {
         push(&mut self.rows)?;
         self.lost.resize(self.rows.len(), (id, what));
         Ok(())
+    }
+
+    /// Adds one row, in the same way.
+    pub(super) fn add_row<const N: usize>(&mut self, lost: (i64, &'static str), row: [Value; N]) {
+        self.rows.push_values(row);
+        self.lost.push(lost);
     }
 
     fn ask<'c>(self, connection: &'c Connection, sql: &str) -> Result<Awaited<'c>, Error> {
@@ -111,7 +117,7 @@ pub(super) fn faults(
         if reason.is_none() && !event.reason.is_empty() {
             without_reason.push((*id, "reason"));
         }
-        words::push_expected((&mut by_word, &mut by_id), *id, event, reason)?;
+        words::push_expected((&mut by_word, &mut by_id), *id, event, reason);
     }
     let by_word = by_word.ask(connection, WORDS)?;
     let by_id = by_id.ask(connection, IDS)?;

@@ -120,25 +120,22 @@ pub(super) fn push_expected(
     id: i64,
     event: &fleet::Event,
     reason: Option<i64>,
-) -> Result<(), Error> {
+) {
     let Event {
         at_ms, words, ids, ..
     } = Event::said(id, event, reason);
     for (what, value) in words {
         if value != Value::Null {
-            by_word.add((id, what.name()), |rows| {
-                rows.push(params![what as i64, value, at_ms, id])
-            })?;
+            let row = [(what as i64).into(), value, at_ms.into(), id.into()];
+            by_word.add_row((id, what.name()), row);
         }
     }
     for (what, value) in ids {
         if value != Value::Null {
-            by_id.add((id, what.name()), |rows| {
-                rows.push(params![id >> 16, what as i64, value, id])
-            })?;
+            let row = [(id >> 16).into(), (what as i64).into(), value, id.into()];
+            by_id.add_row((id, what.name()), row);
         }
     }
-    Ok(())
 }
 
 /// What of a digest or a grant's id is indexed.

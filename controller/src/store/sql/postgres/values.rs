@@ -4,6 +4,7 @@
 //! it is. The order of these is SQLite's: numbers, texts, bytes.
 
 use std::error::Error;
+use std::slice::ChunksExact;
 
 use rusqlite::types::{Value, ValueRef};
 use tokio_postgres::types::private::BytesMut;
@@ -54,7 +55,7 @@ impl ToSql for Given {
 impl Encoded {
     /// A column of these rows.
     pub(super) fn column(
-        (rows, column): (&[Vec<Value>], usize),
+        (rows, column): (ChunksExact<'_, Value>, usize),
         kind: &Type,
     ) -> Result<Self, super::Error> {
         array(rows, column, kind)
@@ -77,7 +78,7 @@ impl ToSql for Encoded {
 }
 
 fn array(
-    rows: &[Vec<Value>],
+    rows: ChunksExact<'_, Value>,
     column: usize,
     kind: &Type,
 ) -> Result<BytesMut, Box<dyn Error + Sync + Send>> {
