@@ -8,6 +8,7 @@ use fleet::EventRecord;
 
 use super::columns::{Columns, Compact, hex_key, searched_key};
 use super::found_by::Expected;
+use super::number::signed;
 use super::reasons::Numbers;
 use crate::store::error::StoreError;
 use crate::store::sql::{Connection, Error, Row, Set, Value, params};
@@ -256,12 +257,12 @@ impl Event {
         let text = |text: &str| searched_text(Some(text.to_owned()));
         Self {
             id,
-            at_ms: event.at_ms.cast_signed(),
+            at_ms: signed(event.at_ms),
             words: [
                 (Word::Stanza, text(&event.stanza)),
                 (Word::Key, text(&event.key)),
                 (Word::Reason, Value::from(reason)),
-                (Word::Generation, generation(event.generation.cast_signed())),
+                (Word::Generation, generation(signed(event.generation))),
                 (Word::Actor, text(&event.actor)),
                 (Word::Request, Value::from(request)),
                 (Word::OwnRequest, Value::from(marks.then_some(1_i64))),
