@@ -42,6 +42,7 @@ pub(super) mod enrollment;
 mod entries;
 mod event_rows;
 pub(super) mod events;
+mod expected;
 mod found_by;
 pub(super) mod half_copy;
 pub(super) mod host_edits;

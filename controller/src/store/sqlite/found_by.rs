@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fleet::Event;
 
+use super::expected::Expected;
 use super::{event_rows, reasons, words};
-use crate::store::sql::{Asked, Connection, Error, Set, Value};
+use crate::store::sql::{Connection, Error};
 
 /// What an event names, and where it stands.
 #[derive(Debug)]
@@ -22,20 +23,6 @@ pub(super) struct Named {
     pub(super) event: Event,
 }
 
-/// Rows of one table that should be there.
-#[derive(Debug, Default)]
-pub(super) struct Expected {
-    rows: Set,
-    /// For each of them its event, and what that is not found by without it.
-    lost: Vec<(i64, &'static str)>,
-}
-
-/// The same, and the answer to whether they are.
-struct Awaited<'c> {
-    answer: Asked<'c>,
-    lost: Vec<(i64, &'static str)>,
-}
-
 const PORTS: &str = "SELECT 1 FROM event_ports
     WHERE host = ?1 AND port = ?2 AND at_ms = ?3 AND event = ?4 AND kind = ?5";
 const BLOCKS: &str = "SELECT 1 FROM event_blocks WHERE block = ?1 AND at_ms = ?2 AND event = ?3";
@@ -43,50 +30,6 @@ const WORDS: &str =
     "SELECT 1 FROM event_words WHERE what = ?1 AND value = ?2 AND at_ms = ?3 AND event = ?4";
 const IDS: &str =
     "SELECT 1 FROM event_ids WHERE part = ?1 AND what = ?2 AND value = ?3 AND event = ?4";
-
-// === impl Expected ===
-
-impl Expected {
-    /// Adds what `push` adds of the event `id`; without it that is not found by `what`.
-    pub(super) fn add(
-        &mut self,
-        (id, what): (i64, &'static str),
-        push: impl FnOnce(&mut Set) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        push(&mut self.rows)?;
-        self.lost.resize(self.rows.len(), (id, what));
-        Ok(())
-    }
-
-    /// Adds one row, in the same way.
-    pub(super) fn add_row<const N: usize>(&mut self, lost: (i64, &'static str), row: [Value; N]) {
-        self.rows.push_values(row);
-        self.lost.push(lost);
-    }
-
-    fn ask<'c>(self, connection: &'c Connection, sql: &str) -> Result<Awaited<'c>, Error> {
-        Ok(Awaited {
-            answer: connection.ask_each(sql, self.rows)?,
-            lost: self.lost,
-        })
-    }
-}
-
-// === impl Awaited ===
-
-impl Awaited<'_> {
-    /// Events with what they are not found by, since its row is not there.
-    fn lost(self) -> Result<Vec<(i64, &'static str)>, Error> {
-        let mut lost: Vec<_> = self.lost.into_iter().map(Some).collect();
-        self.answer.each(|number, _| {
-            if let Some(row) = lost.get_mut(number) {
-                *row = None;
-            }
-            Ok(())
-        })?;
-        Ok(lost.into_iter().flatten().collect())
-    }
-}
 
 /// The first thing by which an event is not found, in words, by the event's number. Of the younger indexes only
 /// what comes up to `indexed_to` is looked for: what is newer is indexed within seconds.

@@ -7,7 +7,7 @@
 use fleet::EventRecord;
 
 use super::columns::{Columns, Compact, hex_key, searched_key};
-use super::found_by::Expected;
+use super::expected::Expected;
 use super::number::signed;
 use super::reasons::Numbers;
 use crate::store::error::StoreError;
