@@ -66,11 +66,15 @@ fn a_log_that_a_reader_held_is_short_again_when_it_has_gone() {
     let long = log_bytes(dir.path());
 
     held.execute_batch("COMMIT").unwrap();
-    flood(20_000);
+    // What moves the log has its own pace: beside other work it needs more than one lot for all that was held.
+    let lengths = (0..20).map(|_| {
+        flood(20_000);
+        log_bytes(dir.path())
+    });
+    let lengths: Vec<u64> = lengths.take_while(|bytes| *bytes > 16 * MIB).collect();
 
     assert!(long > 16 * MIB, "the reader held nothing: {long}");
-    let short = log_bytes(dir.path());
-    assert!(short <= 16 * MIB, "{short}");
+    assert!(lengths.len() < 20, "{lengths:?}");
     // And everything is there.
     let journal = JournalReader::open(&path).unwrap();
     assert_eq!(journal.acknowledged().unwrap(), 0);
