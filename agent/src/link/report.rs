@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use engine::{HostStatus, Status};
 use fleet::wire::agent_client::AgentClient;
-use fleet::wire::{AcknowledgeRequest, Commands};
+use fleet::wire::{AcknowledgeRequest, AcknowledgeResponse, Commands};
 use gate::Now;
 use policy::PortSet;
 use spa::Service;
@@ -14,13 +14,15 @@ use tonic::Request;
 use tonic::transport::Channel;
 
 use super::events::Spool;
-use super::{Connection, Trouble, deliver, up};
+use super::{Connection, Trouble, deliver, share, up};
 use crate::clock;
 use crate::link_state::LinkState;
 use crate::orders::{Order, OrderSender};
 
-/// The controller hears of us at least this often.
-const HEARTBEAT: Duration = Duration::from_secs(30);
+/// We look this often whether there is something to say, and say it to a controller that does not say how often.
+const LOOK: Duration = Duration::from_secs(30);
+/// The controller hears of us at least this often, whatever it says.
+const HEARTBEAT_MAX: Duration = Duration::from_secs(3_600);
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Before an acknowledgement that failed is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -60,43 +62,83 @@ pub(super) async fn keep(
         let now = status.borrow_and_update().clone();
         let fault = audit_fault.borrow_and_update().clone();
         let asked = clock::now();
+        let grants_open = spool.grants_open(asked.wall_ms()).await;
         let request = AcknowledgeRequest {
             backend: backend.to_owned(),
-            grants_open: spool.grants_open(asked.wall_ms()).await,
+            grants_open,
             ..acknowledgement(&now, fault, asked)
         };
-        let pause = match acknowledge(peer.channel, request).await {
-            Ok(controller_time_ms) => {
+        match acknowledge(peer.channel, request).await {
+            Ok(answer) => {
                 heard
-                    .controller_time(controller_time_ms, asked, clock::now())
+                    .controller_time(answer.controller_time_ms, asked, clock::now())
                     .await;
                 if refused.end() {
                     tracing::info!("the controller takes our acknowledgements again");
                 }
-                HEARTBEAT
+                let said = Said {
+                    grants_open,
+                    at: asked,
+                    again_after: again_after(answer.heartbeat_secs, share()),
+                };
+                tokio::select! {
+                    () = until_due(&said, &spool) => {}
+                    // A new connection means a controller that may not have heard the last word.
+                    changed = connection.changed() => if changed.is_err() { return },
+                    changed = status.changed() => if changed.is_err() { return },
+                    changed = audit_fault.changed() => if changed.is_err() { return },
+                }
             }
             Err(status) => {
-                let error = program::one_line(&status);
-                match refused.note(&status) {
-                    Worth::Debug => tracing::debug!(%error, "acknowledgement failed"),
-                    Worth::Error => {
-                        tracing::error!(%error, "the controller refuses our acknowledgement");
-                    }
+                refused.complain(&status);
+                tokio::select! {
+                    () = tokio::time::sleep(RETRY_PAUSE) => {}
+                    changed = connection.changed() => if changed.is_err() { return },
                 }
-                RETRY_PAUSE
-            }
-        };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            // A new connection means a controller that may not have heard the last word.
-            changed = connection.changed() => if changed.is_err() { return },
-            changed = status.changed(), if pause == HEARTBEAT => {
-                if changed.is_err() { return }
-            }
-            changed = audit_fault.changed(), if pause == HEARTBEAT => {
-                if changed.is_err() { return }
             }
         }
+    }
+}
+
+/// What the controller was told last, of what changes without a word of the gate.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    grants_open: Option<u32>,
+    at: Now,
+    /// Without news it is said again.
+    again_after: Duration,
+}
+
+/// When it is to be said again, for a controller that wants it this often (0 for one that does not say); `share` of
+/// chance, from 0 to 1, so that hosts that came at one time are not heard at one time.
+fn again_after(heartbeat_secs: u32, share: f64) -> Duration {
+    let wanted = Duration::from_secs(heartbeat_secs.into());
+    if wanted <= LOOK {
+        return LOOK;
+    }
+    wanted.min(HEARTBEAT_MAX).mul_f64(0.75 + share / 2.0)
+}
+
+async fn until_due(said: &Said, spool: &Spool) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let now = clock::now();
+        if said.is_due(spool.grants_open(now.wall_ms()).await, now) {
+            return;
+        }
+    }
+}
+
+// === impl Said ===
+
+impl Said {
+    /// Whether it is time, or something else is to be said: grants, or a clock that was set.
+    fn is_due(&self, grants_open: Option<u32>, now: Now) -> bool {
+        let passed = now.steady.saturating_sub(self.at.steady);
+        let by_clock = now.wall_ms().abs_diff(self.at.wall_ms());
+        let passed_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+        let was_set = by_clock.abs_diff(passed_ms) > OFFSET_NEWS_MS;
+        passed >= self.again_after || grants_open != self.grants_open || was_set
     }
 }
 
@@ -172,18 +214,29 @@ impl Refused {
         Worth::Error
     }
 
+    /// Says it, as loudly as it is worth.
+    fn complain(&mut self, status: &tonic::Status) {
+        let error = program::one_line(status);
+        match self.note(status) {
+            Worth::Debug => tracing::debug!(%error, "acknowledgement failed"),
+            Worth::Error => tracing::error!(%error, "the controller refuses our acknowledgement"),
+        }
+    }
+
     /// Notes a success; whether that is news.
     fn end(&mut self) -> bool {
         self.0.take().is_some()
     }
 }
 
-/// What time it is at the controller, in milliseconds since the Unix epoch; 0 when it does not say.
-async fn acknowledge(channel: Channel, request: AcknowledgeRequest) -> Result<u64, tonic::Status> {
+async fn acknowledge(
+    channel: Channel,
+    request: AcknowledgeRequest,
+) -> Result<AcknowledgeResponse, tonic::Status> {
     let mut request = Request::new(request);
     request.set_timeout(TIMEOUT);
     let answer = AgentClient::new(channel).acknowledge(request).await?;
-    Ok(answer.into_inner().controller_time_ms)
+    Ok(answer.into_inner())
 }
 
 /// A newer policy that was rejected is what the controller needs to hear about first.
@@ -290,6 +343,39 @@ mod tests {
         }
         let open = acknowledgement(&Status::default(), String::new(), at_ms(7_000));
         assert!(open.locked.is_empty());
+    }
+
+    #[test]
+    fn without_news_it_is_said_as_often_as_the_controller_wants_and_with_news_at_the_next_look() {
+        let after = |secs: u64, set_ms: u64| Now {
+            steady: Duration::from_secs(secs),
+            ..at_ms(7_000 + secs * 1_000 + set_ms)
+        };
+        let said = Said {
+            grants_open: Some(2),
+            at: at_ms(7_000),
+            again_after: Duration::from_secs(300),
+        };
+
+        let due = |grants_open, now| said.is_due(Some(grants_open), now);
+
+        assert_eq!(
+            [30, 299, 300].map(|secs| due(2, after(secs, 0))),
+            [false, false, true]
+        );
+        assert!(due(3, after(30, 0)));
+        assert!(due(2, after(30, 51)) && !due(2, after(30, 50)));
+        assert!(due(
+            2,
+            Now {
+                wall_secs: 1,
+                ..after(30, 0)
+            }
+        ));
+        let wanted = |secs| [0.0, 1.0].map(|share| again_after(secs, share).as_secs());
+        assert_eq!([0, 1, 30].map(wanted), [[30, 30]; 3]);
+        assert_eq!(wanted(300), [225, 375]);
+        assert_eq!(wanted(u32::MAX), [2_700, 4_500]);
     }
 
     #[test]

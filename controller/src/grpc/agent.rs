@@ -23,6 +23,7 @@ use crate::app::{claims, events, hosts};
 use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
+use crate::sessions::heartbeat;
 use crate::sessions::session::{self, Form};
 use crate::store::model::{self, Acknowledgement, Claim, ClaimOutcome, HostWord, Opening, Seen};
 use crate::targets::{Packed, Target};
@@ -142,6 +143,7 @@ impl Agent for AgentService {
         }
         Ok(Response::new(AcknowledgeResponse {
             controller_time_ms: clock::now().ms(),
+            heartbeat_secs: heartbeat::secs(self.context.sessions.connected()),
         }))
     }
 

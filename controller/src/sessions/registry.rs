@@ -100,6 +100,11 @@ impl Registry {
         self.hosts.read().entries.contains_key(host)
     }
 
+    /// How many hosts are connected to this controller.
+    pub(crate) fn connected(&self) -> usize {
+        self.hosts.read().entries.len()
+    }
+
     /// The same at this controller, or at another of the fleet.
     pub(crate) fn is_connected_anywhere(&self, host: &Member) -> bool {
         self.is_connected(&host.name) || self.others.has(host.id)

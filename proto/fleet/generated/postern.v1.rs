@@ -653,6 +653,10 @@ pub struct AcknowledgeResponse {
     /// The controller's clock when it answers, milliseconds since the Unix epoch; 0 when it does not say.
     #[prost(uint64, tag = "1")]
     pub controller_time_ms: u64,
+    /// How often a host without news is to acknowledge again, seconds: the more hosts there are, the less often. 0 from
+    /// controllers that do not say: every 30 seconds.
+    #[prost(uint32, tag = "2")]
+    pub heartbeat_secs: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ClaimRequest {

@@ -155,7 +155,10 @@ impl Agent for Service {
     ) -> Result<Response<AcknowledgeResponse>, Status> {
         let _ = self.acknowledged.send(request.into_inner());
         let controller_time_ms = self.state.lock().controller_time_ms;
-        Ok(Response::new(AcknowledgeResponse { controller_time_ms }))
+        Ok(Response::new(AcknowledgeResponse {
+            controller_time_ms,
+            ..AcknowledgeResponse::default()
+        }))
     }
 
     async fn claim(

@@ -27,6 +27,8 @@ const DIAL: Duration = Duration::from_secs(20);
 const OPEN: Duration = Duration::from_secs(20);
 const SPREAD: Duration = Duration::from_millis(300);
 const LIVED: Duration = Duration::from_secs(10);
+/// An agent without news says so this often where it is not told otherwise.
+const LOOK: Duration = Duration::from_secs(30);
 /// As agents take it.
 const DIRECTIVE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -44,6 +46,8 @@ pub(super) struct Host {
     generation: u64,
     digest: Vec<u8>,
     until_secs: u64,
+    /// Without news it says what it enforces again.
+    again_after: Duration,
 }
 
 // === impl Host ===
@@ -66,6 +70,7 @@ impl Host {
             generation: 0,
             digest: Vec::new(),
             until_secs: 0,
+            again_after: LOOK,
         }
     }
 
@@ -123,7 +128,17 @@ impl Host {
         };
         let opening = tokio::time::timeout(OPEN, client.session(request));
         let mut directives = opening.await??.into_inner();
-        while let Some(directive) = directives.message().await? {
+        loop {
+            let directive = tokio::select! {
+                directive = directives.message() => directive?,
+                () = tokio::time::sleep(self.again_after) => {
+                    self.say(&mut client).await?;
+                    continue;
+                }
+            };
+            let Some(directive) = directive else {
+                return Ok(());
+            };
             match directive.directive {
                 Some(Kind::Opened(opened)) => {
                     self.pass = opened.session_pass;
@@ -141,7 +156,6 @@ impl Host {
                 Some(Kind::Claimed(_) | Kind::NewJournal(_) | Kind::Locked(_)) | None => {}
             }
         }
-        Ok(())
     }
 
     async fn adopt(
@@ -178,17 +192,28 @@ impl Host {
     }
 
     async fn acknowledge(
-        &self,
+        &mut self,
         bytes: usize,
         client: &mut AgentClient<Channel>,
     ) -> anyhow::Result<()> {
+        self.say(client).await?;
+        self.tally.applied(self.number, bytes);
+        Ok(())
+    }
+
+    /// What it enforces, as an agent says it also without news.
+    async fn say(&mut self, client: &mut AgentClient<Channel>) -> anyhow::Result<()> {
         let request = AcknowledgeRequest {
             generation: self.generation,
             policy_digest: self.digest.clone(),
             ..AcknowledgeRequest::default()
         };
-        client.acknowledge(request).await?;
-        self.tally.applied(self.number, bytes);
+        let answer = client.acknowledge(request).await?.into_inner();
+        let wanted = Duration::from_secs(answer.heartbeat_secs.into());
+        self.again_after = match wanted <= LOOK {
+            true => LOOK,
+            false => wanted.mul_f64(0.75 + share() / 2.0),
+        };
         Ok(())
     }
 }
