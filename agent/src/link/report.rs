@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use engine::{HostStatus, Status};
+use fleet::heartbeat;
 use fleet::wire::agent_client::AgentClient;
 use fleet::wire::{AcknowledgeRequest, AcknowledgeResponse, Commands};
 use gate::Now;
@@ -19,10 +20,6 @@ use crate::clock;
 use crate::link_state::LinkState;
 use crate::orders::{Order, OrderSender};
 
-/// We look this often whether there is something to say, and say it to a controller that does not say how often.
-const LOOK: Duration = Duration::from_secs(30);
-/// The controller hears of us at least this often, whatever it says.
-const HEARTBEAT_MAX: Duration = Duration::from_secs(3_600);
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Before an acknowledgement that failed is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -79,7 +76,7 @@ pub(super) async fn keep(
                 let said = Said {
                     grants_open,
                     at: asked,
-                    again_after: again_after(answer.heartbeat_secs, share()),
+                    again_after: heartbeat::again_after(answer.heartbeat_secs, share()),
                 };
                 tokio::select! {
                     () = until_due(&said, &spool) => {}
@@ -109,19 +106,10 @@ struct Said {
     again_after: Duration,
 }
 
-/// When it is to be said again, for a controller that wants it this often (0 for one that does not say); `share` of
-/// chance, from 0 to 1, so that hosts that came at one time are not heard at one time.
-fn again_after(heartbeat_secs: u32, share: f64) -> Duration {
-    let wanted = Duration::from_secs(heartbeat_secs.into());
-    if wanted <= LOOK {
-        return LOOK;
-    }
-    wanted.min(HEARTBEAT_MAX).mul_f64(0.75 + share / 2.0)
-}
-
+/// We look whether there is something to say as often as it is said at most.
 async fn until_due(said: &Said, spool: &Spool) {
     loop {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(heartbeat::LEAST).await;
         let now = clock::now();
         if said.is_due(spool.grants_open(now.wall_ms()).await, now) {
             return;
@@ -372,10 +360,6 @@ mod tests {
                 ..after(30, 0)
             }
         ));
-        let wanted = |secs| [0.0, 1.0].map(|share| again_after(secs, share).as_secs());
-        assert_eq!([0, 1, 30].map(wanted), [[30, 30]; 3]);
-        assert_eq!(wanted(300), [225, 375]);
-        assert_eq!(wanted(u32::MAX), [2_700, 4_500]);
     }
 
     #[test]

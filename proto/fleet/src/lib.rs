@@ -13,6 +13,7 @@ mod controllers;
 pub mod event;
 #[cfg(feature = "export")]
 pub mod export;
+pub mod heartbeat;
 mod identity;
 #[cfg(feature = "packing")]
 pub mod packing;

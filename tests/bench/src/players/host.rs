@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use fleet::packing;
 use fleet::wire::agent_client::AgentClient;
 use fleet::wire::directive::Directive as Kind;
 use fleet::wire::{AcknowledgeRequest, PolicySnapshot, SessionRequest};
+use fleet::{heartbeat, packing};
 use member::Membership;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -27,8 +27,6 @@ const DIAL: Duration = Duration::from_secs(20);
 const OPEN: Duration = Duration::from_secs(20);
 const SPREAD: Duration = Duration::from_millis(300);
 const LIVED: Duration = Duration::from_secs(10);
-/// An agent without news says so this often where it is not told otherwise.
-const LOOK: Duration = Duration::from_secs(30);
 /// As agents take it.
 const DIRECTIVE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -70,7 +68,7 @@ impl Host {
             generation: 0,
             digest: Vec::new(),
             until_secs: 0,
-            again_after: LOOK,
+            again_after: heartbeat::LEAST,
         }
     }
 
@@ -212,11 +210,7 @@ impl Host {
             ..AcknowledgeRequest::default()
         };
         let answer = client.acknowledge(request).await?.into_inner();
-        let wanted = Duration::from_secs(answer.heartbeat_secs.into());
-        self.again_after = match wanted <= LOOK {
-            true => LOOK,
-            false => wanted.mul_f64(0.75 + share() / 2.0),
-        };
+        self.again_after = heartbeat::again_after(answer.heartbeat_secs, share());
         Ok(())
     }
 }
