@@ -122,21 +122,9 @@ pub(super) fn push_expected(
     event: &fleet::Event,
     reason: Option<i64>,
 ) {
-    let Event {
-        at_ms, words, ids, ..
-    } = Event::said(id, event, reason);
-    for (what, value) in words {
-        if value != Value::Null {
-            let row = [(what as i64).into(), value, at_ms.into(), id.into()];
-            by_word.add_row((id, what.name()), row);
-        }
-    }
-    for (what, value) in ids {
-        if value != Value::Null {
-            let row = [(id >> 16).into(), (what as i64).into(), value, id.into()];
-            by_id.add_row((id, what.name()), row);
-        }
-    }
+    let (words, ids) = Event::said(id, event, reason).rows();
+    words.for_each(|(what, row)| by_word.add_row((id, what.name()), row));
+    ids.for_each(|(what, row)| by_id.add_row((id, what.name()), row));
 }
 
 /// What of a digest or a grant's id is indexed.
@@ -183,22 +171,9 @@ impl Id {
 impl Removed {
     /// Adds what is found of one event, whose row begins with [`COLUMNS`] and has its body still.
     pub(super) fn push(&mut self, connection: &Connection, row: &Row<'_>) -> Result<(), Error> {
-        let Event {
-            id,
-            at_ms,
-            words,
-            ids,
-        } = Event::read(connection, row, &mut self.reasons)?;
-        for (what, value) in words {
-            if value != Value::Null {
-                self.words.push(params![what as i64, value, at_ms, id])?;
-            }
-        }
-        for (what, value) in ids {
-            if value != Value::Null {
-                self.ids.push(params![id >> 16, what as i64, value, id])?;
-            }
-        }
+        let (words, ids) = Event::read(connection, row, &mut self.reasons)?.rows();
+        words.for_each(|(_, row)| self.words.push_values(row));
+        ids.for_each(|(_, row)| self.ids.push_values(row));
         Ok(())
     }
 
@@ -248,6 +223,33 @@ impl Event {
             (Id::Grant, beginning(row.get(5)?)),
         ];
         Ok(read)
+    }
+
+    /// Its rows in `event_words` and in `event_ids`: their columns as both tables have them.
+    fn rows(
+        self,
+    ) -> (
+        impl Iterator<Item = (Word, [Value; 4])>,
+        impl Iterator<Item = (Id, [Value; 4])>,
+    ) {
+        let Self {
+            id,
+            at_ms,
+            words,
+            ids,
+        } = self;
+        let is_there = |value: &Value| *value != Value::Null;
+        let words = words.into_iter().filter(move |(_, value)| is_there(value));
+        let ids = ids.into_iter().filter(move |(_, value)| is_there(value));
+        (
+            words.map(move |(what, value)| {
+                (what, [(what as i64).into(), value, at_ms.into(), id.into()])
+            }),
+            ids.map(move |(what, value)| {
+                let part = id >> 16;
+                (what, [part.into(), (what as i64).into(), value, id.into()])
+            }),
+        )
     }
 
     /// What is indexed of one as its body says it; `reason` is the number of its own.
