@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use crate::access::looks::Found;
 use crate::app::follow::Follower;
 use crate::app::others::Among;
-use crate::app::{claims, reads, retention};
+use crate::app::{claims, hosts, reads, retention};
 use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
@@ -101,6 +101,9 @@ async fn prune(context: Arc<Context>) {
         forget_claims(&context, clock::now()).await;
         if let Err(error) = claims::recount(&context).await {
             tracing::debug!(error = %program::one_line(&error), "claims are not counted");
+        }
+        if let Err(error) = hosts::store_seen(&context).await {
+            tracing::debug!(error = %program::one_line(&error), "not noted who was seen");
         }
         if let Err(error) = reads::record_due(&context, clock::now(), false).await {
             tracing::warn!(%error, "how often what was read is not recorded");

@@ -9,6 +9,7 @@
 //! | `validity` | until when a host may grant under a text |
 
 pub(crate) mod flow;
+pub(crate) mod heard;
 pub(crate) mod heartbeat;
 pub(crate) mod others;
 pub(crate) mod registry;

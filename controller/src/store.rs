@@ -283,6 +283,13 @@ impl Store {
         self.engine.join(HostSeen { host, now_ms }).await
     }
 
+    /// Hosts were heard, each at its time.
+    pub(crate) async fn hosts_seen(&self, seen: BTreeMap<u64, u64>) -> Result<(), StoreError> {
+        self.engine
+            .write(move |connection| hosts::all_seen(connection, seen))
+            .await
+    }
+
     /// A host's word on its policy, and until when the text is good that it acknowledges, where that
     /// is news. A rejected policy is not an applied one: the last applied
     /// stays.

@@ -172,6 +172,12 @@ impl Roster {
         self.known.read().members.get(&id).cloned()
     }
 
+    /// How many hosts there are, connected or not.
+    pub(crate) fn hosts(&self) -> usize {
+        let known = self.known.read();
+        known.names.get(&Role::Host).map_or(0, BTreeMap::len)
+    }
+
     /// Members of a role that may do something, by name.
     pub(crate) fn active(&self, role: Role) -> Vec<Arc<Member>> {
         let known = self.known.read();

@@ -12,6 +12,7 @@ use crate::access::caller::Caller;
 use crate::audit::{Keeper, Shown};
 use crate::context::Context;
 use crate::error::Error;
+use crate::sessions::heard::{Hearing, Word};
 use crate::sessions::session::{self, Directive, Passes, Session, Timers};
 use crate::sessions::validity::Validity;
 use crate::store::model::Claim;
@@ -315,7 +316,14 @@ pub(crate) async fn acknowledge(
     }
     let (generation, digest) = (acknowledgement.generation, acknowledgement.digest.clone());
     let applied = acknowledgement.rejected.is_empty();
-    let news = context.sessions.unacknowledged(&caller.name, &digest);
+    let word = Word::of(&acknowledgement);
+    let said = (&word, &*digest);
+    let hearing = context
+        .sessions
+        .hear((&caller.name, caller.id), said, now.ms());
+    let Hearing::News(news) = hearing else {
+        return Ok(());
+    };
     let lease = news.filter(|_| applied).map(Validity::lease);
     context
         .store
@@ -331,7 +339,21 @@ pub(crate) async fn acknowledge(
             "policy rejected by its host"
         );
     }
+    context.sessions.note_stored(&caller.name, &word);
     Ok(())
+}
+
+/// Stores when hosts were heard that had nothing new to say: many at once, not each with its word.
+pub(crate) async fn store_seen(context: &Context) -> Result<(), Error> {
+    let seen = context.sessions.take_seen();
+    if seen.is_empty() {
+        return Ok(());
+    }
+    let stored = context.store.hosts_seen(seen.clone()).await;
+    if stored.is_err() {
+        context.sessions.put_back_seen(seen);
+    }
+    Ok(stored?)
 }
 
 /// Records when a host's clock begins to differ by more than its messages may, and when it no

@@ -143,7 +143,7 @@ impl Agent for AgentService {
         }
         Ok(Response::new(AcknowledgeResponse {
             controller_time_ms: clock::now().ms(),
-            heartbeat_secs: heartbeat::secs(self.context.sessions.connected()),
+            heartbeat_secs: heartbeat::secs(self.context.roster.hosts()),
         }))
     }
 

@@ -1,15 +1,15 @@
 //! How often hosts that have no news say what they enforce.
 
-/// Each costs a controller a call and its share of a write while nothing happens: so there are not more of them than
-/// this, about.
+/// Each costs a controller a call while nothing happens: so there are not more of them in a fleet than this, about.
 const MOST_A_SECOND: usize = 16;
 const LEAST_SECS: u32 = 30;
 /// What a host says only now and then (how far its clock is off) is no older than this.
 const MOST_SECS: u32 = 600;
 
-/// Seconds between two of one host, where so many are connected.
-pub(crate) fn secs(connected: usize) -> u32 {
-    let secs = u32::try_from(connected / MOST_A_SECOND).unwrap_or(u32::MAX);
+/// Seconds between two of one host, where there are so many. All that have joined count: when a controller has come back,
+/// the first hosts that connect to it are told what holds when all have.
+pub(crate) fn secs(hosts: usize) -> u32 {
+    let secs = u32::try_from(hosts / MOST_A_SECOND).unwrap_or(u32::MAX);
     secs.clamp(LEAST_SECS, MOST_SECS)
 }
 

@@ -3,7 +3,7 @@
 //! There is one slot per session that holds the host's latest target, never a queue: a host that
 //! is slow gets the newest and misses nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::flow::{Flow, Passage};
+use super::heard::{Heard, Hearing, Word};
 use super::others::Others;
 use super::validity::Validity;
 use crate::store::model::{Claim, Member};
@@ -66,6 +67,8 @@ struct Entry {
     passage: Option<Passage>,
     /// What the host has acknowledged in this session, when nothing was sent since.
     acknowledged: Option<[u8; 32]>,
+    /// What it said last, when nothing was sent since.
+    heard: Heard,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +80,8 @@ struct Hosts {
     locks_acknowledged: HashSet<String>,
     /// Whose clock is off by more than may be.
     clocks_off: HashSet<String>,
+    /// When hosts were heard that said nothing new, as long as that is not stored; by `Member::id`, in milliseconds.
+    seen: BTreeMap<u64, u64>,
     /// Those of which other controllers are to be told something, where there are any.
     untold: Option<HashSet<String>>,
     /// Sessions so far.
@@ -98,11 +103,6 @@ pub(crate) struct Registry {
 impl Registry {
     pub(crate) fn is_connected(&self, host: &str) -> bool {
         self.hosts.read().entries.contains_key(host)
-    }
-
-    /// How many hosts are connected to this controller.
-    pub(crate) fn connected(&self) -> usize {
-        self.hosts.read().entries.len()
     }
 
     /// The same at this controller, or at another of the fleet.
@@ -168,6 +168,7 @@ impl Registry {
             sent: None,
             passage: None,
             acknowledged: None,
+            heard: Heard::default(),
         };
         hosts.tell(host);
         if let Some(older) = hosts.entries.insert(host.to_owned(), entry) {
@@ -358,6 +359,7 @@ impl Registry {
             entry.sent = Some(validity);
             entry.passage = passage;
             entry.acknowledged = None;
+            entry.heard = Heard::Nothing;
             let applied = hosts.applied.get(host);
             if applied.is_some_and(|applied| applied.digest != validity.digest) {
                 hosts.applied.remove(host);
@@ -383,13 +385,51 @@ impl Registry {
         drop(passage);
     }
 
-    /// The life of the text that a host is about to acknowledge with this digest, where that is not
-    /// known to be acknowledged yet.
-    pub(crate) fn unacknowledged(&self, host: &str, digest: &[u8]) -> Option<Validity> {
-        let hosts = self.hosts.read();
-        let sent = hosts.entries.get(host).and_then(|entry| entry.sent)?;
-        let is_news = hosts.applied.get(host) != Some(&sent);
-        Some(sent).filter(|sent| is_news && sent.digest == digest)
+    /// A host acknowledges the text with this digest, or none. Where it says what it said before in its session, and that
+    /// is stored, it is noted as seen at that time; otherwise it is about to be stored.
+    pub(crate) fn hear(
+        &self,
+        (host, member): (&str, u64),
+        (word, digest): (&Word, &[u8]),
+        now_ms: u64,
+    ) -> Hearing {
+        let mut hosts = self.hosts.write();
+        let Hosts {
+            entries,
+            applied,
+            seen,
+            ..
+        } = &mut *hosts;
+        let Some(entry) = entries.get_mut(host) else {
+            return Hearing::News(None);
+        };
+        let unacknowledged = entry.sent.filter(|sent| applied.get(host) != Some(sent));
+        if unacknowledged.is_none() && entry.heard.has(word) {
+            seen.insert(member, now_ms);
+            return Hearing::Again;
+        }
+        entry.heard = Heard::Taken(*word);
+        Hearing::News(unacknowledged.filter(|sent| sent.digest == digest))
+    }
+
+    /// What a host said has been stored, and done.
+    pub(crate) fn note_stored(&self, host: &str, word: &Word) {
+        if let Some(entry) = self.hosts.write().entries.get_mut(host) {
+            entry.heard.stored(word);
+        }
+    }
+
+    /// Hosts that were seen since this was asked last, and when.
+    pub(crate) fn take_seen(&self) -> BTreeMap<u64, u64> {
+        std::mem::take(&mut self.hosts.write().seen)
+    }
+
+    /// That could not be stored.
+    pub(crate) fn put_back_seen(&self, seen: BTreeMap<u64, u64>) {
+        let mut hosts = self.hosts.write();
+        for (member, at_ms) in seen {
+            hosts.seen.entry(member).or_insert(at_ms);
+        }
     }
 
     /// Notes whether a host's clock is off, and says whether that is news.

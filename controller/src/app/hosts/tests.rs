@@ -165,3 +165,40 @@ async fn a_host_whose_session_failed_before_it_was_served_is_not_connected() {
     assert!(open(&fleet, &host).await.is_err());
     assert!(!fleet.context.sessions.is_connected("web-1"));
 }
+
+#[tokio::test]
+async fn what_a_host_says_again_is_not_written_again_and_when_it_was_heard_is() {
+    let fleet = Fleet::new().await;
+    let host = caller(&fleet.join(Role::Host, "web-1").await);
+    fleet.apply(0, POLICY).await.unwrap();
+    let _session = fleet.context.sessions.subscribe("web-1", || None);
+    let said = |drift: &str| Acknowledgement {
+        drift: drift.to_owned(),
+        ..Acknowledgement::default()
+    };
+    let say = async |drift, secs| {
+        let acknowledged = acknowledge(&fleet.context, &host, said(drift), after_secs(secs));
+        acknowledged.await.unwrap();
+    };
+    let stored = async || {
+        let found = fleet.context.store.host(host.id, u64::MAX).await.unwrap();
+        let (_, state, _) = found.unwrap();
+        (state.drift, state.last_seen_ms)
+    };
+    let at_ms = |secs| after_secs(secs).ms();
+
+    say("a rule is gone", 1).await;
+    say("a rule is gone", 2).await;
+    assert_eq!(stored().await, ("a rule is gone".to_owned(), at_ms(1)));
+    store_seen(&fleet.context).await.unwrap();
+    assert_eq!(stored().await, ("a rule is gone".to_owned(), at_ms(2)));
+
+    say("", 3).await;
+    say("a rule is gone", 4).await;
+    assert_eq!(stored().await, ("a rule is gone".to_owned(), at_ms(4)));
+
+    // In a new session nothing has been said.
+    let _session = fleet.context.sessions.subscribe("web-1", || None);
+    say("a rule is gone", 5).await;
+    assert_eq!(stored().await.1, at_ms(5));
+}

@@ -149,7 +149,7 @@ impl Together for HostSeen {
 }
 
 /// Hosts were heard; one that is there twice was seen when it says so last.
-pub(super) fn all_seen(
+pub(in crate::store) fn all_seen(
     connection: &Connection,
     seen: BTreeMap<u64, u64>,
 ) -> Result<(), StoreError> {
