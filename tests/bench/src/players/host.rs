@@ -143,10 +143,11 @@ impl Host {
                     if !std::mem::replace(is_opened, true) {
                         self.tally.opened();
                         *turn = None;
+                        self.say(&mut client).await?;
+                        // As if it had been connected for long: what is idle is measured before all have said it
+                        // again.
+                        self.again_after = self.again_after.mul_f64(share());
                     }
-                    self.say(&mut client).await?;
-                    // As if it had been connected for long: what is idle is measured before all have said it again.
-                    self.again_after = self.again_after.mul_f64(share());
                 }
                 Some(Kind::Policy(snapshot)) => self.adopt(snapshot, &mut client).await?,
                 Some(Kind::Kept(kept)) => {
