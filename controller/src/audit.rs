@@ -39,6 +39,8 @@ pub(crate) struct Checkpoints {
 struct State {
     keys: Arc<Keys>,
     newest: Option<Signed>,
+    /// To whoever presents nothing. Found out once: every host is shown it with every policy.
+    shown: Arc<Shown>,
 }
 
 /// The key that signs, and those before it.
@@ -133,19 +135,26 @@ impl Signed {
 // === impl State ===
 
 impl State {
-    fn shown(self) -> Shown {
-        let Self { keys, newest } = self;
-        let newest = newest.map(|newest| newest.note).unwrap_or_default();
+    fn of(keys: Arc<Keys>, newest: Option<Signed>) -> Self {
+        let note = newest.as_ref().map(|newest| newest.note.as_str());
         // What a key of before has signed of a log that was longer then, until this one is signed: to whom
         // it is shown with the key of now it would be a forgery.
-        if !newest.is_empty() && Checkpoint::open(&newest, keys.chain.newest()).is_err() {
-            return Shown::default();
-        }
-        Shown {
+        let is_of_former_key =
+            note.is_some_and(|note| Checkpoint::open(note, keys.chain.newest()).is_err());
+        let shown = if is_of_former_key {
+            Shown::default()
+        } else {
+            Shown {
+                newest: note.unwrap_or_default().to_owned(),
+                key: keys.text(),
+                successions: keys.successions.clone(),
+                ..Shown::default()
+            }
+        };
+        Self {
+            keys,
             newest,
-            key: keys.text(),
-            successions: keys.successions.clone(),
-            ..Shown::default()
+            shown: Arc::new(shown),
         }
     }
 }
@@ -176,10 +185,7 @@ impl Checkpoints {
         let newest = newest_of(store, &keys).await?;
         Ok(Self {
             fleet: fleet.to_owned(),
-            state: Mutex::new(State {
-                keys: Arc::new(keys),
-                newest,
-            }),
+            state: Mutex::new(State::of(Arc::new(keys), newest)),
             making: tokio::sync::Mutex::default(),
         })
     }
@@ -205,7 +211,8 @@ impl Checkpoints {
 
     /// What is shown to whoever presents nothing.
     pub(crate) fn shown(&self) -> Shown {
-        self.state.lock().clone().shown()
+        let shown = Arc::clone(&self.state.lock().shown);
+        Shown::clone(&shown)
     }
 
     /// How many records are signed.
@@ -219,7 +226,9 @@ impl Checkpoints {
     /// is recorded first.
     pub(crate) async fn sign(&self, store: &Store, now: Timestamp) -> Result<(), Error> {
         let _alone = self.making.lock().await;
-        let State { mut keys, newest } = self.state.lock().clone();
+        let State {
+            mut keys, newest, ..
+        } = self.state.lock().clone();
         let mut end = store.log_end().await?;
         if let Some(newest) = newest {
             if end == end_of(&newest.checkpoint) {
@@ -249,8 +258,7 @@ impl Checkpoints {
             let kept = kept.filter(|kept| end_of(&kept.checkpoint) == end);
             newest = kept.unwrap_or_else(|| Signed::by(&keys, checkpoint.clone()));
         }
-        let newest = Some(newest);
-        *self.state.lock() = State { keys, newest };
+        *self.state.lock() = State::of(keys, Some(newest));
         Ok(())
     }
 
@@ -273,9 +281,8 @@ impl Checkpoints {
 
     /// What somebody presents, and what she is to be shown.
     pub(crate) fn open(&self, keeper: Keeper, note: &str) -> Presented {
-        let state = self.state.lock().clone();
-        let keys = Arc::clone(&state.keys);
-        let mut shown = state.shown();
+        let State { keys, shown, .. } = self.state.lock().clone();
+        let mut shown = Shown::clone(&shown);
         let mut kept = None;
         if !note.is_empty() {
             // Also of a key that had ended: what was shown before the log was cut is evidence.
