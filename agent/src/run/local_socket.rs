@@ -11,6 +11,9 @@ use std::time::Duration;
 /// For how long the gate thread is waited for, and whoever asked.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Who is answered at once, of those who connected: each takes a descriptor.
+const ANSWERED_MAX: usize = 64;
+
 /// The socket, which is taken away with this value.
 #[derive(Debug)]
 pub(super) struct LocalSocket(PathBuf);
@@ -28,7 +31,30 @@ impl LocalSocket {
         state_dir: &Path,
         name: &str,
         thread_name: &str,
-        answer: impl FnMut(UnixStream) + Send + 'static,
+        mut answer: impl FnMut(UnixStream) + Send + 'static,
+    ) -> io::Result<Self> {
+        Self::listen(state_dir, name, thread_name, move |listener| {
+            accept(listener).map(&mut answer)
+        })
+    }
+
+    /// The same, where `answer` is called with all who have connected since the last time.
+    pub(super) fn open_for_all(
+        state_dir: &Path,
+        name: &str,
+        thread_name: &str,
+        mut answer: impl FnMut(Vec<UnixStream>) + Send + 'static,
+    ) -> io::Result<Self> {
+        Self::listen(state_dir, name, thread_name, move |listener| {
+            accept_all(listener).map(&mut answer)
+        })
+    }
+
+    fn listen(
+        state_dir: &Path,
+        name: &str,
+        thread_name: &str,
+        mut serve: impl FnMut(&UnixListener) -> io::Result<()> + Send + 'static,
     ) -> io::Result<Self> {
         let path = state_dir.join(name);
         match fs::remove_file(&path) {
@@ -39,7 +65,14 @@ impl LocalSocket {
         fs::set_permissions(&path, Permissions::from_mode(0o600))?;
         thread::Builder::new()
             .name(thread_name.to_owned())
-            .spawn(move || serve(&listener, answer))?;
+            .spawn(move || {
+                loop {
+                    if serve(&listener).is_err() {
+                        // Without a pause, no descriptor left would be a busy loop.
+                        thread::sleep(Duration::from_secs(1));
+                    }
+                }
+            })?;
         Ok(Self(path))
     }
 
@@ -57,12 +90,19 @@ impl Drop for LocalSocket {
     }
 }
 
-fn serve(listener: &UnixListener, mut answer: impl FnMut(UnixStream)) {
-    for stream in listener.incoming() {
-        match stream {
-            Ok(stream) => answer(stream),
-            // Without a pause, no descriptor left would be a busy loop.
-            Err(_) => thread::sleep(Duration::from_secs(1)),
-        }
+fn accept(listener: &UnixListener) -> io::Result<UnixStream> {
+    Ok(listener.accept()?.0)
+}
+
+/// One who connects is waited for, and all others who have connected are taken with him.
+fn accept_all(listener: &UnixListener) -> io::Result<Vec<UnixStream>> {
+    let mut streams = vec![accept(listener)?];
+    listener.set_nonblocking(true)?;
+    while streams.len() < ANSWERED_MAX
+        && let Ok(stream) = accept(listener)
+    {
+        streams.push(stream);
     }
+    listener.set_nonblocking(false)?;
+    Ok(streams)
 }

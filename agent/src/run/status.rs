@@ -15,11 +15,9 @@ use crate::link_state::LinkState;
 use crate::orders::{Order, OrderSender};
 use crate::report::{Report, SOCKET_NAME};
 
-/// For how long what the gate thread said is told to others who ask: whoever asks without end costs
-/// it a few turns in a second, and nobody notices the difference.
-const GOOD_FOR: Duration = Duration::from_millis(20);
-/// After each answer: whoever asks without end gets no processor of the gate's.
-const PAUSE: Duration = Duration::from_millis(2);
+/// Between two reports: whoever asks without end costs the gate thread a few turns in a second. Who has come meanwhile is
+/// told the next one: nobody is told what was so before the question.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Who says how the agent is: the gate thread, and what stands beside it.
 #[derive(Debug)]
@@ -35,45 +33,38 @@ pub(super) struct Reporter {
 
 /// Listens in the state directory.
 pub(super) fn open(state_dir: &Path, mut reporter: Reporter) -> io::Result<LocalSocket> {
-    let mut last = None;
-    LocalSocket::open(state_dir, SOCKET_NAME, "status", move |stream| {
-        if let Err(cause) = answer(stream, &mut reporter, &mut last) {
-            tracing::debug!(error = %program::one_line(&cause), "nobody was told how the agent is");
+    LocalSocket::open_for_all(state_dir, SOCKET_NAME, "status", move |streams| {
+        match reporter.text() {
+            Ok(text) => {
+                let answers = streams.into_iter().map(|stream| answer(stream, &text));
+                answers.filter_map(Result::err).for_each(note);
+            }
+            Err(cause) => note(cause),
         }
         thread::sleep(PAUSE);
     })
 }
 
-/// A report as text, and when the gate thread gave it.
-#[derive(Debug)]
-struct Told {
-    at: Duration,
-    text: Vec<u8>,
+fn note(cause: io::Error) {
+    tracing::debug!(error = %program::one_line(&cause), "somebody was not told how the agent is");
 }
 
-fn answer(
-    mut stream: UnixStream,
-    reporter: &mut Reporter,
-    last: &mut Option<Told>,
-) -> io::Result<()> {
+fn answer(mut stream: UnixStream, text: &[u8]) -> io::Result<()> {
     stream.set_write_timeout(Some(PATIENCE))?;
-    let now = clock::now().steady;
-    let told = match last.take() {
-        Some(told) if now.saturating_sub(told.at) < GOOD_FOR => told,
-        Some(_) | None => {
-            let report = reporter.report().ok_or(ErrorKind::TimedOut)?;
-            let mut text = serde_json::to_vec(&report)?;
-            text.push(b'\n');
-            let at = clock::now().steady;
-            Told { at, text }
-        }
-    };
-    stream.write_all(&last.insert(told).text)
+    stream.write_all(text)
 }
 
 // === impl Reporter ===
 
 impl Reporter {
+    /// One document in a line.
+    fn text(&mut self) -> io::Result<Vec<u8>> {
+        let report = self.report().ok_or(ErrorKind::TimedOut)?;
+        let mut text = serde_json::to_vec(&report)?;
+        text.push(b'\n');
+        Ok(text)
+    }
+
     /// How the agent is now; `None` when the gate thread does not answer.
     pub(super) fn report(&mut self) -> Option<Report> {
         let (sender, answer) = sync_channel(1);
@@ -100,6 +91,8 @@ mod tests {
     use std::collections::VecDeque;
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     use tempfile::TempDir;
 
@@ -182,15 +175,50 @@ mod tests {
         });
 
         let begun = clock::now().steady;
-        for _ in 0..300 {
-            fetch(dir.path()).unwrap();
-        }
+        thread::scope(|scope| {
+            for _ in 0..300 {
+                scope.spawn(|| fetch(dir.path()).unwrap());
+            }
+        });
         let took = clock::now().steady - begun;
         orders.stop();
 
         let asked: u128 = gate.join().unwrap();
-        let most = took.as_millis() / GOOD_FOR.as_millis() + 2;
+        let most = took.as_millis() / PAUSE.as_millis() + 2;
         assert!(asked <= most, "{asked} in {took:?}");
+    }
+
+    #[test]
+    fn nobody_is_told_what_was_so_before_the_question() {
+        let dir = TempDir::new().unwrap();
+        let (orders, inbox) = mailbox().unwrap();
+        let _socket = open(dir.path(), reporter(&dir, &orders)).unwrap();
+        let now = Arc::new(AtomicU64::new(0));
+        let it_is = Arc::clone(&now);
+        let gate = thread::spawn(move || {
+            let mut waiting = VecDeque::new();
+            while inbox.take(&mut waiting) == Next::GoOn {
+                for order in waiting.drain(..) {
+                    if let Order::Report(answer) = order {
+                        let generation = it_is.load(Ordering::SeqCst);
+                        let report = Report {
+                            generation,
+                            ..Report::default()
+                        };
+                        answer.send(report).unwrap();
+                    }
+                }
+                thread::yield_now();
+            }
+        });
+
+        for generation in 1..20 {
+            now.store(generation, Ordering::SeqCst);
+            assert_eq!(fetch(dir.path()).unwrap().generation, generation);
+        }
+
+        orders.stop();
+        gate.join().unwrap();
     }
 
     #[test]

@@ -71,7 +71,9 @@ fn every_packet_that_a_rule_hands_out_is_judged_or_counted_as_lost() {
         agent
             .wait_for_next("postern-agent is ready", harness::wait::SOON)
             .unwrap();
-        let pid = Pid::from_raw(agent.pid().try_into().unwrap());
+        let domains = world.status().domains;
+        let capture = domains.iter().find(|one| one.name == "capture");
+        let pid = Pid::from_raw(capture.unwrap().pid);
 
         kill(pid, Signal::SIGSTOP).unwrap();
         let send = |count: u64| {
