@@ -52,7 +52,8 @@ impl AgentService {
                 () = session.run(known_claims) => {}
                 () = context.stopping.cancelled() => {}
             }
-            if let Err(error) = hosts::note_seen(&context, &host, clock::now()).await {
+            let seen = hosts::note_seen(&context, &host, clock::now());
+            if let Err(error) = Box::pin(seen).await {
                 tracing::debug!(host = host.name, error = %program::one_line(&error), "not noted as seen");
             }
             tracing::info!(host = host.name, "session ended");

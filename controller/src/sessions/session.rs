@@ -93,7 +93,12 @@ pub(crate) struct Passes {
 
 impl Session {
     /// Serves the host until it goes, is removed, or opens another session.
-    pub(crate) async fn run(mut self, known_claims: Vec<Claim>) {
+    pub(crate) fn run(self, known_claims: Vec<Claim>) -> impl Future<Output = ()> + Send {
+        // A future that is given a value has room for it twice.
+        Box::new(self).run_boxed(known_claims)
+    }
+
+    async fn run_boxed(mut self: Box<Self>, known_claims: Vec<Claim>) {
         let ended = self.subscription.ended.clone();
         let directives = self.directives.clone();
         tokio::select! {
@@ -109,16 +114,15 @@ impl Session {
         }
     }
 
-    /// Ends when nobody reads any more.
+    /// Ends when nobody reads any more. What is done now and then is boxed, so that a session in which nothing happens,
+    /// as nearly all are, has no room for it.
     async fn serve(&mut self, known_claims: Vec<Claim>) -> Option<()> {
-        self.opened().await?;
+        Box::pin(self.opened()).await?;
         if self.subscription.locked.borrow().is_some() {
-            return self.locked().await;
+            return Box::pin(self.locked()).await;
         }
-        self.first_policy().await?;
-        for claims in known_claims.chunks(CLAIMED_MAX) {
-            self.send(Directive::Claimed(claims.to_vec())).await?;
-        }
+        Box::pin(self.first_policy()).await?;
+        Box::pin(self.known_claims(known_claims)).await?;
         let mut renewal = interval(RENEWAL);
         let mut refresh = pin!(sleep(Duration::MAX));
         let mut overdue = pin!(sleep(Duration::MAX));
@@ -133,42 +137,52 @@ impl Session {
             tokio::select! {
                 changed = self.subscription.targets.changed() => {
                     changed.ok()?;
-                    self.due(Due::PassAndPolicy).await?;
+                    Box::pin(self.due(Due::PassAndPolicy)).await?;
                 }
                 changed = self.fleet.changed() => {
                     changed.ok()?;
                     // A pass says it, to hosts that keep one.
                     let due = self.passes.as_ref().map_or(Due::Policy, |_| Due::Pass);
-                    self.due(due).await?;
+                    Box::pin(self.due(due)).await?;
                 }
                 changed = self.subscription.locked.changed() => {
                     changed.ok()?;
-                    return self.locked().await;
+                    return Box::pin(self.locked()).await;
                 }
                 changed = self.subscription.new_journal.changed() => {
                     changed.ok()?;
                     let reason = self.subscription.new_journal.borrow_and_update().clone();
-                    self.new_journal(reason).await?;
+                    Box::pin(self.new_journal(reason)).await?;
                 }
                 claims = self.subscription.claimed.recv() => {
                     self.send(Directive::Claimed(claims?)).await?;
                 }
                 _ = renewal.tick() => {
                     if self.subscription.active.swap(false, Ordering::Relaxed) {
-                        self.renew_pass().await?;
+                        Box::pin(self.renew_pass()).await?;
                     }
                 }
                 () = refresh.as_mut() => {
                     refresh.set(sleep(Duration::MAX));
-                    self.due(Due::Policy).await?;
+                    Box::pin(self.due(Due::Policy)).await?;
                 }
-                (due, passage) = arrived(&mut self.waiting) => self.tell(due, passage).await?,
+                (due, passage) = arrived(&mut self.waiting) => {
+                    Box::pin(self.tell(due, passage)).await?;
+                }
                 () = overdue.as_mut() => {
                     overdue.set(sleep(Duration::MAX));
                     self.registry.let_others_go(&self.host);
                 }
             }
         }
+    }
+
+    /// Tells of claims that were known before the session; nothing of them stays.
+    async fn known_claims(&self, known: Vec<Claim>) -> Option<()> {
+        for claims in known.chunks(CLAIMED_MAX) {
+            self.send(Directive::Claimed(claims.to_vec())).await?;
+        }
+        Some(())
     }
 
     /// Says that the host is locked, and nothing more in this session but of its journal: its events

@@ -441,3 +441,14 @@ async fn after_a_restore_a_host_whose_text_is_ours_hears_of_a_lock_and_one_with_
 }
 
 mod turns;
+
+#[test]
+fn a_session_in_which_nothing_happens_takes_two_kilobytes() {
+    let registry = Arc::new(Registry::default());
+    let (session, _received) = open(&registry, Some(WEEK), Vec::new());
+
+    let run = session.run(Vec::new());
+
+    let bytes = size_of_val(&run) + size_of::<Session>();
+    assert!(bytes <= 2_048, "{bytes}");
+}
