@@ -8,6 +8,7 @@
 //! | `session` | one host's session: everything the controller has to say to it, in order |
 //! | `validity` | until when a host may grant under a text |
 
+pub(crate) mod activity;
 pub(crate) mod flow;
 pub(crate) mod heard;
 pub(crate) mod heartbeat;

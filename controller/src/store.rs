@@ -283,10 +283,10 @@ impl Store {
         self.engine.join(HostSeen { host, now_ms }).await
     }
 
-    /// Hosts were heard, each at its time.
+    /// Hosts were heard, each at its time; whoever was heard later is as it is.
     pub(crate) async fn hosts_seen(&self, seen: BTreeMap<u64, u64>) -> Result<(), StoreError> {
         self.engine
-            .write(move |connection| hosts::all_seen(connection, seen))
+            .write(move |connection| hosts::seen_meanwhile(connection, seen))
             .await
     }
 

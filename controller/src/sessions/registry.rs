@@ -5,12 +5,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::activity::Activity;
 use super::flow::{Flow, Passage};
 use super::heard::{Heard, Hearing, Word};
 use super::others::Others;
@@ -37,8 +37,8 @@ pub(crate) struct Subscription {
     pub(crate) new_journal: watch::Receiver<Option<String>>,
     /// Why the host is locked, once it is.
     pub(crate) locked: watch::Receiver<Option<String>>,
-    /// Whether something of the host was stored since this was last looked at.
-    pub(crate) active: Arc<AtomicBool>,
+    /// Whether something of the host was stored.
+    pub(crate) activity: Arc<Activity>,
     /// Fires when the host is removed, or has opened another session.
     pub(crate) ended: CancellationToken,
 }
@@ -59,7 +59,7 @@ struct Entry {
     claimed: mpsc::Sender<Vec<Claim>>,
     new_journal: watch::Sender<Option<String>>,
     locked: watch::Sender<Option<String>>,
-    active: Arc<AtomicBool>,
+    activity: Arc<Activity>,
     ended: CancellationToken,
     /// What was last sent, until it is acknowledged.
     sent: Option<Validity>,
@@ -156,14 +156,14 @@ impl Registry {
         let (target, targets) = watch::channel(target());
         let (new_journal, new_journals) = watch::channel(None);
         let (locked, locks) = watch::channel(None);
-        let active = Arc::new(AtomicBool::new(false));
+        let activity = Arc::new(Activity::default());
         let entry = Entry {
             id,
             target,
             claimed: claimed_sender,
             new_journal,
             locked,
-            active: Arc::clone(&active),
+            activity: Arc::clone(&activity),
             ended: ended.clone(),
             sent: None,
             passage: None,
@@ -185,7 +185,7 @@ impl Registry {
             claimed,
             new_journal: new_journals,
             locked: locks,
-            active,
+            activity,
             ended,
         }
     }
@@ -193,7 +193,7 @@ impl Registry {
     /// Something of this host was stored: a claim, an event.
     pub(crate) fn note_active(&self, host: &str) {
         if let Some(entry) = self.hosts.read().entries.get(host) {
-            entry.active.store(true, Ordering::Relaxed);
+            entry.activity.note();
         }
     }
 

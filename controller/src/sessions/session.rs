@@ -2,11 +2,10 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{interval, sleep};
+use tokio::time::sleep;
 
 pub(crate) use self::directive::{Directive, Form};
 pub(crate) use self::due::Waiting;
@@ -24,8 +23,8 @@ use crate::timestamp::Timestamp;
 pub(crate) const QUEUE_MAX: usize = 2;
 /// Claims told in one directive at most.
 const CLAIMED_MAX: usize = 1_000;
-/// How often a host of which something was stored is given another pass: a restore of what was
-/// longer ago than this is proven by it.
+/// After something of a host was stored, until it is given another pass: a restore of what was longer ago than this is
+/// proven by it.
 const RENEWAL: Duration = Duration::from_secs(60);
 
 /// Waits that begin with the next look at them, of those that are set.
@@ -123,7 +122,7 @@ impl Session {
         }
         Box::pin(self.first_policy()).await?;
         Box::pin(self.known_claims(known_claims)).await?;
-        let mut renewal = interval(RENEWAL);
+        let mut renewal = pin!(sleep(Duration::MAX));
         let mut refresh = pin!(sleep(Duration::MAX));
         let mut overdue = pin!(sleep(Duration::MAX));
         loop {
@@ -157,8 +156,10 @@ impl Session {
                 claims = self.subscription.claimed.recv() => {
                     self.send(Directive::Claimed(claims?)).await?;
                 }
-                _ = renewal.tick() => {
-                    if self.subscription.active.swap(false, Ordering::Relaxed) {
+                () = self.subscription.activity.noted() => renewal.set(sleep(RENEWAL)),
+                () = renewal.as_mut() => {
+                    renewal.set(sleep(Duration::MAX));
+                    if self.subscription.activity.take() {
                         Box::pin(self.renew_pass()).await?;
                     }
                 }

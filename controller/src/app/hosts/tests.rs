@@ -197,8 +197,16 @@ async fn what_a_host_says_again_is_not_written_again_and_when_it_was_heard_is() 
     say("a rule is gone", 4).await;
     assert_eq!(stored().await, ("a rule is gone".to_owned(), at_ms(4)));
 
+    // What was heard after that is newer, wherever it was.
+    say("a rule is gone", 5).await;
+    note_seen(&fleet.context, &host, after_secs(7))
+        .await
+        .unwrap();
+    store_seen(&fleet.context).await.unwrap();
+    assert_eq!(stored().await.1, at_ms(7));
+
     // In a new session nothing has been said.
     let _session = fleet.context.sessions.subscribe("web-1", || None);
-    say("a rule is gone", 5).await;
-    assert_eq!(stored().await.1, at_ms(5));
+    say("a rule is gone", 8).await;
+    assert_eq!(stored().await.1, at_ms(8));
 }

@@ -149,7 +149,7 @@ impl Together for HostSeen {
 }
 
 /// Hosts were heard; one that is there twice was seen when it says so last.
-pub(in crate::store) fn all_seen(
+pub(super) fn all_seen(
     connection: &Connection,
     seen: BTreeMap<u64, u64>,
 ) -> Result<(), StoreError> {
@@ -158,6 +158,23 @@ pub(in crate::store) fn all_seen(
         rows.push(params![signed(member), signed(now_ms)])?;
     }
     connection.prepare_cached(SEEN)?.execute_each(&rows)?;
+    Ok(())
+}
+
+/// Hosts were heard a while ago: what was written of them since is newer.
+pub(in crate::store) fn seen_meanwhile(
+    connection: &Connection,
+    seen: BTreeMap<u64, u64>,
+) -> Result<(), StoreError> {
+    let mut rows = Set::default();
+    for (member, at_ms) in seen {
+        rows.push(params![signed(member), signed(at_ms)])?;
+    }
+    connection
+        .prepare_cached(
+            "UPDATE host_states SET last_seen_ms = ?2 WHERE member = ?1 AND last_seen_ms < ?2",
+        )?
+        .execute_each(&rows)?;
     Ok(())
 }
 
