@@ -11,6 +11,7 @@
 //! | `outbox` | messages on their way to the gate |
 //! | `powers` | what the process keeps |
 //! | `remote` | the gate's side: as if the sources were here |
+//! | `shape` | what could open something, by its shape |
 //! | `serve` | the other side, around the real sources |
 
 mod account;
@@ -19,6 +20,7 @@ mod outbox;
 mod powers;
 mod remote;
 mod serve;
+mod shape;
 
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,15 @@ use crate::text;
 /// The longest HMAC in bytes, rounded up to what the base64 decoder asks for.
 const MAC_LEN_MAX: usize = 66;
 
+/// One HMAC type of each length.
+const HMACS_BY_LENGTH: [DigestType; 5] = [
+    DigestType::Sha256,
+    DigestType::Md5,
+    DigestType::Sha1,
+    DigestType::Sha384,
+    DigestType::Sha512,
+];
+
 /// A packet in fwknop's wire form, not yet authentic.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Sealed<'a> {
@@ -76,6 +85,17 @@ impl<'a> Sealed<'a> {
         }
         let (body, _) = self.split(hmac)?;
         openpgp::head(body).map(|head| head.recipient)
+    }
+
+    /// Reports whether a key of any kind could have sealed the packet, by its shape alone: in fwknop's form or in the tagged
+    /// one, in whichever envelope and with whichever HMAC. Of random characters few have such a shape.
+    #[must_use]
+    pub fn could_be_any(&self) -> bool {
+        let could_be = |sealed: &Self| {
+            let mut types = [None].into_iter().chain(HMACS_BY_LENGTH.map(Some));
+            types.any(|hmac| sealed.could_be(hmac) || sealed.fits(Envelope::OpenPgp, hmac))
+        };
+        could_be(self) || self.tag().is_some_and(|(_, rest)| could_be(&rest))
     }
 
     #[inline]

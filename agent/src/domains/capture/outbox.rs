@@ -73,13 +73,15 @@ impl Outbox {
         }
     }
 
-    /// Hands over as much as the channel takes.
+    /// Hands over as much as the channel takes; of what does not fill a message yet only where `all` is.
     ///
     /// # Errors
     ///
     /// [`ChannelError::Gone`] when the gate has ended.
-    pub(super) fn flush(&mut self) -> Result<(), ChannelError> {
-        self.close_message();
+    pub(super) fn flush(&mut self, all: bool) -> Result<(), ChannelError> {
+        if all {
+            self.close_message();
+        }
         while let Some(message) = self.ready.front() {
             match self.channel.send_bytes(message)? {
                 Sent::Full => return Ok(()),
@@ -94,9 +96,14 @@ impl Outbox {
         Ok(())
     }
 
-    /// Whether everything was handed over.
-    pub(super) fn is_empty(&self) -> bool {
-        self.ready.is_empty() && self.filling.is_empty()
+    /// Whether the channel has not taken something yet that it is to take.
+    pub(super) fn is_full(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Whether something is held back.
+    pub(super) fn holds(&self) -> bool {
+        !self.filling.is_empty()
     }
 
     /// What the gate asks for next, if it does.

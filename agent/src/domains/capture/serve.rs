@@ -15,6 +15,7 @@ use super::account::Who;
 use super::message::{Ask, Opened, Said, State};
 use super::outbox::Outbox;
 use super::powers::powers;
+use super::shape;
 use crate::capture::{
     self, Arrival, Capture, CaptureConfig, CaptureError, CaptureSource, SynCaptures, Syns as _,
 };
@@ -26,6 +27,8 @@ use crate::network::{Links, Network};
 
 /// Packets of one source that are read at once.
 const BATCH_MAX: usize = 256;
+/// For how long what opens nothing waits for more: a flood of it wakes the gate now and then, not with each packet.
+const HELD_MAX: Duration = Duration::from_millis(50);
 /// How often losses are looked at, and the longest sleep.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -47,6 +50,8 @@ struct Watched {
     /// Whether something is not recorded yet that must be, before more is read.
     is_unrecorded: bool,
     has_begun: bool,
+    /// Since when something is held back.
+    held_since: Option<Duration>,
 }
 
 enum Source {
@@ -160,6 +165,7 @@ fn open(start: &CaptureStart, channels: Vec<Channel>) -> Vec<Watched> {
                     waits_for_record: matches!(config.source, CaptureSource::File { .. }),
                     is_unrecorded: false,
                     has_begun: false,
+                    held_since: None,
                 };
                 one.told = one.source.state();
                 let opened = Opened {
@@ -207,7 +213,8 @@ fn wait(
     let mut sleep = look_at.saturating_sub(steady);
     for one in watched {
         one.poll_fds(&mut fds);
-        sleep = one.retry_in(steady).map_or(sleep, |retry| retry.min(sleep));
+        let soonest = [one.retry_in(steady), one.held_in(steady)];
+        sleep = soonest.into_iter().flatten().fold(sleep, Duration::min);
     }
     let others = others.iter().flatten();
     fds.extend(others.map(|fd| PollFd::new(*fd, PollFlags::POLLIN)));
@@ -230,12 +237,13 @@ impl Watched {
             waits_for_record: false,
             is_unrecorded: false,
             has_begun: true,
+            held_since: None,
         }
     }
 
     /// Whether more of it is to be read.
     fn is_free(&self) -> bool {
-        self.has_begun && !self.is_unrecorded && self.outbox.is_empty()
+        self.has_begun && !self.is_unrecorded && !self.outbox.is_full()
     }
 
     /// Whether another one is due at once.
@@ -245,15 +253,20 @@ impl Watched {
             self.take_asked()?;
         }
         let is_busy = self.has_begun && !self.is_free();
+        let mut is_urgent = self.waits_for_record;
         if !is_busy {
             let max = if self.has_begun { BATCH_MAX } else { 0 };
             let outbox = &mut self.outbox;
-            let taken = self
-                .source
-                .next_batch(max, steady, &mut |arrival| outbox.put(&Said::of(arrival)));
+            let taken = self.source.next_batch(max, steady, &mut |arrival| {
+                is_urgent |= shape::may_open(&arrival);
+                outbox.put(&Said::of(arrival));
+            });
             match taken {
                 Ok(taken) => self.is_unrecorded = self.waits_for_record && taken > 0,
-                Err(cause) => self.outbox.put(&Said::Down(cause)),
+                Err(cause) => {
+                    self.outbox.put(&Said::Down(cause));
+                    is_urgent = true;
+                }
             }
         }
         if is_time || self.source.has_changed(&self.told) {
@@ -261,10 +274,29 @@ impl Watched {
             if state != self.told {
                 self.outbox.put(&Said::State(state.clone()));
                 self.told = state;
+                is_urgent = true;
             }
         }
-        self.outbox.flush()?;
+        self.hand_over(is_urgent, steady)?;
         self.take_asked()
+    }
+
+    /// Hands over what is urgent, with all that came before it, and what was held back for long enough.
+    fn hand_over(&mut self, is_urgent: bool, steady: Duration) -> Result<(), ChannelError> {
+        let has_waited = self.held_in(steady).is_some_and(|left| left.is_zero());
+        self.outbox.flush(is_urgent || has_waited)?;
+        self.held_since = if self.outbox.holds() {
+            self.held_since.or(Some(steady))
+        } else {
+            None
+        };
+        Ok(())
+    }
+
+    /// How long something may still be held back that is.
+    fn held_in(&self, steady: Duration) -> Option<Duration> {
+        let since = self.held_since?;
+        Some((since + HELD_MAX).saturating_sub(steady))
     }
 
     /// Whether anything was asked.
@@ -299,7 +331,7 @@ impl Watched {
 
     fn poll_fds<'fd>(&'fd self, fds: &mut Vec<PollFd<'fd>>) {
         let mut wanted = PollFlags::POLLIN;
-        wanted.set(PollFlags::POLLOUT, !self.outbox.is_empty());
+        wanted.set(PollFlags::POLLOUT, self.outbox.is_full());
         fds.push(PollFd::new(self.outbox.as_fd(), wanted));
         if self.is_free() {
             self.source.poll_fds(fds);

@@ -15,7 +15,7 @@ use proptest::sample::select;
 use sha2::Sha256;
 use spa::{
     Allow, DigestType, EncryptionMode, Keys, Malformed, Message, MessageType, NatAccess, OpenError,
-    PortRange, ProtoPort, Protocol, Request, SealError, Sealed, Secret, Service, seal,
+    PortRange, ProtoPort, Protocol, Request, SealError, Sealed, Secret, Service, seal, seal_tagged,
 };
 
 use crate::opening::{Refused, keys, open};
@@ -28,6 +28,20 @@ proptest! {
         let packet = seal(&message, &keys, salt).unwrap();
 
         prop_assert_eq!(open_fields(&packet, &keys), Some(message));
+    }
+
+    #[test]
+    fn what_was_sealed_could_be_a_packet_by_its_shape(
+        message in messages(),
+        keys in any_keys(),
+        salt: [u8; 8],
+    ) {
+        let packet = seal(&message, &keys, salt).unwrap();
+        let tagged = seal_tagged(&message, &keys, salt);
+
+        for packet in [Some(packet), tagged.ok()].into_iter().flatten() {
+            prop_assert!(Sealed::parse(packet.as_bytes()).unwrap().could_be_any());
+        }
     }
 
     #[test]
@@ -123,6 +137,26 @@ proptest! {
             Err(refused) => prop_assert!(refused != Refused::NotAuthentic),
         }
     }
+}
+
+#[test]
+fn few_random_texts_of_a_packets_length_could_be_one() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut character = || {
+        // Xorshift (Marsaglia, 2003).
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        ALPHABET[usize::try_from(state >> 58).unwrap()]
+    };
+    let could_be = (0..5_000).filter(|_| {
+        let text: Vec<u8> = (0..204).map(|_| character()).collect();
+        Sealed::parse(&text).unwrap().could_be_any()
+    });
+
+    let count = could_be.count();
+
+    assert!((1..500).contains(&count), "{count}");
 }
 
 #[test]

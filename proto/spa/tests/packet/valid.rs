@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use spa::{
     Allow, InvalidMessage, Malformed, Message, MessageType, NatAccess, OpenError, Request,
-    SealError, seal,
+    SealError, Sealed, seal,
 };
 use vectors::{Expected, Valid, valid};
 
@@ -95,6 +95,15 @@ fn what_the_real_client_sends_is_sealed_to_the_same_bytes() {
 
         assert_eq!(&plain, vector.plaintext.as_ref().unwrap());
         assert_eq!(packet, vector.packet, "{}", vector.name);
+    }
+}
+
+#[test]
+fn whatever_the_real_client_sends_could_be_a_packet_by_its_shape() {
+    for vector in valid() {
+        let sealed = Sealed::parse(vector.packet.as_bytes()).unwrap();
+
+        assert!(sealed.could_be_any(), "{}", vector.name);
     }
 }
 
