@@ -10,13 +10,14 @@ use crate::capture::Arrival;
 /// Whether it may be a packet of a user; what is no datagram of UDP is not looked at, and may.
 pub(super) fn may_open(arrival: &Arrival<'_>) -> bool {
     match arrival {
-        Arrival::Frame(link, frame) => match Packet::parse(frame, *link) {
-            Ok(Packet::Whole(datagram)) => is_packet(&datagram),
-            Ok(Packet::Fragment(_)) => true,
-            Err(_) => false,
-        },
+        Arrival::Frame(link, frame) | Arrival::Seen(link, frame) => {
+            match Packet::parse(frame, *link) {
+                Ok(Packet::Whole(datagram)) => is_packet(&datagram),
+                Ok(Packet::Fragment(_)) => true,
+                Err(_) => false,
+            }
+        }
         Arrival::Datagram(datagram) => is_packet(datagram),
-        Arrival::Seen(..) => true,
     }
 }
 
@@ -69,10 +70,9 @@ mod tests {
             0x45, 0, 0, 28, 0, 7, 0, 3, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2,
         ];
         part.extend([b'A'; 8]);
-        assert!(may_open(&Arrival::Frame(gate::LinkType::RawIp, &part)));
-        assert!(!may_open(&Arrival::Frame(
-            gate::LinkType::RawIp,
-            &part[..19]
-        )));
+        for of in [Arrival::Frame, Arrival::Seen] {
+            assert!(may_open(&of(gate::LinkType::RawIp, &part)));
+            assert!(!may_open(&of(gate::LinkType::RawIp, &part[..19])));
+        }
     }
 }
