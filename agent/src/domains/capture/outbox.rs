@@ -124,3 +124,53 @@ impl AsFd for Outbox {
         self.channel.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::each;
+    use super::*;
+    use crate::capture::Arrival;
+
+    fn put(outbox: &mut Outbox, first: u8) {
+        outbox.put(&Said::of(Arrival::Seen(gate::LinkType::RawIp, &[first])));
+    }
+
+    /// First bytes of what has come, message by message.
+    fn come(gate: &mut Channel) -> Vec<Vec<u8>> {
+        let mut messages = Vec::new();
+        while let Some(message) = gate.receive_bytes().unwrap() {
+            let mut firsts = Vec::new();
+            each(message, &mut |said| {
+                if let Said::Seen(_, frame) = said {
+                    firsts.push(frame[0]);
+                }
+            })
+            .unwrap();
+            messages.push(firsts);
+        }
+        messages
+    }
+
+    #[test]
+    fn what_is_held_back_goes_with_the_next_that_is_not_in_order_and_never_more_than_a_message() {
+        let (mut gate, domain) = Channel::pair().unwrap();
+        let mut outbox = Outbox::new(domain);
+
+        put(&mut outbox, 1);
+        outbox.flush(false).unwrap();
+        assert!(outbox.holds() && !outbox.is_full());
+        assert!(come(&mut gate).is_empty());
+
+        put(&mut outbox, 2);
+        outbox.flush(true).unwrap();
+        assert!(!outbox.holds());
+        assert_eq!(come(&mut gate), [[1, 2]]);
+
+        for _ in 0..=ITEMS_MAX {
+            put(&mut outbox, 3);
+        }
+        outbox.flush(false).unwrap();
+        assert!(outbox.holds());
+        assert_eq!(come(&mut gate), [[3; ITEMS_MAX]]);
+    }
+}
