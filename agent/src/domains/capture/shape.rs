@@ -7,14 +7,14 @@ use spa::Sealed;
 
 use crate::capture::Arrival;
 
-/// Whether it may be a packet of a user; what is no datagram of UDP is not looked at, and may.
+/// Whether it may be a packet of a user, or a part of one. Only what a datagram of UDP has in it is looked at: what has
+/// nothing in it may belong to a knock sequence, and a SYN shows an operating system.
 pub(super) fn may_open(arrival: &Arrival<'_>) -> bool {
     match arrival {
         Arrival::Frame(link, frame) | Arrival::Seen(link, frame) => {
             match Packet::parse(frame, *link) {
                 Ok(Packet::Whole(datagram)) => is_packet(&datagram),
-                Ok(Packet::Fragment(_)) => true,
-                Err(_) => false,
+                Ok(Packet::Fragment(_)) | Err(_) => true,
             }
         }
         Arrival::Datagram(datagram) => is_packet(datagram),
@@ -24,6 +24,7 @@ pub(super) fn may_open(arrival: &Arrival<'_>) -> bool {
 fn is_packet(datagram: &Datagram<'_>) -> bool {
     let payload = datagram.payload;
     datagram.transport != Transport::Udp
+        || payload.is_empty()
         || payload.starts_with(b"GET ")
         || Sealed::parse(payload).is_ok_and(|sealed| sealed.could_be_any())
 }
@@ -54,7 +55,7 @@ mod tests {
                 vector.name
             );
         }
-        for junk in [&b"hello"[..], &[b' '; 204], &[0; 1_472], b""] {
+        for junk in [&b"hello"[..], &[b' '; 204], &[0; 1_472]] {
             assert!(!may(Transport::Udp, junk));
         }
     }
@@ -70,9 +71,19 @@ mod tests {
             0x45, 0, 0, 28, 0, 7, 0, 3, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2,
         ];
         part.extend([b'A'; 8]);
+        // A SYN, which is no datagram with something in it.
+        let mut syn = vec![
+            0x45, 0, 0, 40, 0, 7, 0, 0, 64, 6, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2,
+        ];
+        syn.extend([
+            0x9c, 0x40, 0, 22, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0, 0, 0, 0, 0, 0,
+        ]);
         for of in [Arrival::Frame, Arrival::Seen] {
-            assert!(may_open(&of(gate::LinkType::RawIp, &part)));
-            assert!(!may_open(&of(gate::LinkType::RawIp, &part[..19])));
+            for frame in [&part[..], &part[..19], &syn] {
+                assert!(may_open(&of(gate::LinkType::RawIp, frame)));
+            }
         }
+        // As knock sequences have them.
+        assert!(may(Transport::Udp, b""));
     }
 }
