@@ -17,6 +17,8 @@ const STATES: &str = "\
            floor_secs, clock_offset_ms, commands, backend, grants_open, contract
     FROM host_states";
 const SEEN: &str = "UPDATE host_states SET last_seen_ms = ?2 WHERE member = ?1";
+const SEEN_MEANWHILE: &str =
+    "UPDATE host_states SET last_seen_ms = ?2 WHERE member = ?1 AND last_seen_ms < ?2";
 
 /// A host that has joined and said nothing yet.
 pub(super) fn insert(connection: &Connection, members: &[u64]) -> Result<(), StoreError> {
@@ -153,12 +155,7 @@ pub(super) fn all_seen(
     connection: &Connection,
     seen: BTreeMap<u64, u64>,
 ) -> Result<(), StoreError> {
-    let mut rows = Set::default();
-    for (member, now_ms) in seen {
-        rows.push(params![signed(member), signed(now_ms)])?;
-    }
-    connection.prepare_cached(SEEN)?.execute_each(&rows)?;
-    Ok(())
+    note_seen(connection, SEEN, seen)
 }
 
 /// Hosts were heard a while ago: what was written of them since is newer.
@@ -166,15 +163,19 @@ pub(in crate::store) fn seen_meanwhile(
     connection: &Connection,
     seen: BTreeMap<u64, u64>,
 ) -> Result<(), StoreError> {
+    note_seen(connection, SEEN_MEANWHILE, seen)
+}
+
+fn note_seen(
+    connection: &Connection,
+    statement: &str,
+    seen: BTreeMap<u64, u64>,
+) -> Result<(), StoreError> {
     let mut rows = Set::default();
     for (member, at_ms) in seen {
         rows.push(params![signed(member), signed(at_ms)])?;
     }
-    connection
-        .prepare_cached(
-            "UPDATE host_states SET last_seen_ms = ?2 WHERE member = ?1 AND last_seen_ms < ?2",
-        )?
-        .execute_each(&rows)?;
+    connection.prepare_cached(statement)?.execute_each(&rows)?;
     Ok(())
 }
 
