@@ -17,6 +17,7 @@
 mod account;
 mod message;
 mod outbox;
+mod pace;
 mod powers;
 mod remote;
 mod serve;

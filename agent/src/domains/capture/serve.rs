@@ -7,13 +7,15 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
 use policy::Networks;
 use serde::{Deserialize, Serialize};
 
 use super::account::Who;
 use super::message::{Ask, Opened, Said, State};
 use super::outbox::Outbox;
+use super::pace::Pace;
 use super::powers::powers;
 use super::shape;
 use crate::capture::{
@@ -52,6 +54,7 @@ struct Watched {
     has_begun: bool,
     /// Since when something is held back.
     held_since: Option<Duration>,
+    pace: Pace,
 }
 
 enum Source {
@@ -106,6 +109,8 @@ pub fn serve(
         }
     };
     let mut look_at = Duration::ZERO;
+    // Whether anything but a timer may have woken it.
+    let mut may_be_asked = true;
     loop {
         let steady = clock::now().steady;
         let is_time = look_at <= steady;
@@ -114,24 +119,25 @@ pub fn serve(
         }
         let mut is_due = false;
         for one in &mut watched {
-            match one.turn(steady, is_time) {
+            match one.turn(steady, is_time, may_be_asked) {
                 Ok(again) => is_due |= again,
                 Err(cause) => return end(watched, cause),
             }
         }
         // Behind what packets wait for.
-        if let Err(cause) = pulse.answer() {
+        if may_be_asked && let Err(cause) = pulse.answer() {
             return end(watched, cause);
         }
         // What has come up or gone down is told now, and what was asked is done.
-        if follow_links(&mut network, &mut watched) || is_due {
+        if (may_be_asked && follow_links(&mut network, &mut watched)) || is_due {
+            may_be_asked = true;
             continue;
         }
         let others = [
             Some(pulse.as_fd()),
             network.as_ref().map(|network| network.as_fd()),
         ];
-        wait(&watched, &others, look_at, steady).map_err(ChannelError::from)?;
+        may_be_asked = wait(&watched, &others, look_at, steady).map_err(ChannelError::from)?;
     }
 }
 
@@ -166,6 +172,7 @@ fn open(start: &CaptureStart, channels: Vec<Channel>) -> Vec<Watched> {
                     is_unrecorded: false,
                     has_begun: false,
                     held_since: None,
+            pace: Pace::default(),
                 };
                 one.told = one.source.state();
                 let opened = Opened {
@@ -203,25 +210,29 @@ fn follow_links(network: &mut Option<Network>, watched: &mut [Watched]) -> bool 
     has_changed
 }
 
+/// Whether it was woken by more than a timer.
 fn wait(
     watched: &[Watched],
     others: &[Option<BorrowedFd<'_>>],
     look_at: Duration,
     steady: Duration,
-) -> Result<(), Errno> {
+) -> Result<bool, Errno> {
     let mut fds = Vec::with_capacity(2 * watched.len() + 1);
     let mut sleep = look_at.saturating_sub(steady);
     for one in watched {
-        one.poll_fds(&mut fds);
-        let soonest = [one.retry_in(steady), one.held_in(steady)];
+        one.poll_fds(&mut fds, steady);
+        let soonest = [
+            one.retry_in(steady),
+            one.held_in(steady),
+            one.pace.rest(steady),
+        ];
         sleep = soonest.into_iter().flatten().fold(sleep, Duration::min);
     }
     let others = others.iter().flatten();
     fds.extend(others.map(|fd| PollFd::new(*fd, PollFlags::POLLIN)));
-    let millis = sleep.as_micros().div_ceil(1_000);
-    let millis = u16::try_from(millis).unwrap_or(u16::MAX);
-    match poll(&mut fds, PollTimeout::from(millis)) {
-        Ok(_) | Err(Errno::EINTR) => Ok(()),
+    match ppoll(&mut fds, Some(TimeSpec::from_duration(sleep)), None) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::EINTR) => Ok(true),
         Err(errno) => Err(errno),
     }
 }
@@ -238,6 +249,7 @@ impl Watched {
             is_unrecorded: false,
             has_begun: true,
             held_since: None,
+            pace: Pace::default(),
         }
     }
 
@@ -247,9 +259,14 @@ impl Watched {
     }
 
     /// Whether another one is due at once.
-    fn turn(&mut self, steady: Duration, is_time: bool) -> Result<bool, ChannelError> {
+    fn turn(
+        &mut self,
+        steady: Duration,
+        is_time: bool,
+        may_be_asked: bool,
+    ) -> Result<bool, ChannelError> {
         // What is asked comes once, and packets all the time: they do not wait for a look at it.
-        if !self.is_free() {
+        if may_be_asked && !self.is_free() {
             self.take_asked()?;
         }
         let is_busy = self.has_begun && !self.is_free();
@@ -262,7 +279,10 @@ impl Watched {
                 outbox.put(&Said::of(arrival));
             });
             match taken {
-                Ok(taken) => self.is_unrecorded = self.waits_for_record && taken > 0,
+                Ok(taken) => {
+                    self.is_unrecorded = self.waits_for_record && taken > 0;
+                    self.pace.took(taken, steady);
+                }
                 Err(cause) => {
                     self.outbox.put(&Said::Down(cause));
                     is_urgent = true;
@@ -278,7 +298,10 @@ impl Watched {
             }
         }
         self.hand_over(is_urgent, steady)?;
-        self.take_asked()
+        if may_be_asked {
+            return self.take_asked();
+        }
+        Ok(false)
     }
 
     /// Hands over what is urgent, with all that came before it, and what was held back for long enough.
@@ -329,11 +352,11 @@ impl Watched {
         }
     }
 
-    fn poll_fds<'fd>(&'fd self, fds: &mut Vec<PollFd<'fd>>) {
+    fn poll_fds<'fd>(&'fd self, fds: &mut Vec<PollFd<'fd>>, steady: Duration) {
         let mut wanted = PollFlags::POLLIN;
         wanted.set(PollFlags::POLLOUT, self.outbox.is_full());
         fds.push(PollFd::new(self.outbox.as_fd(), wanted));
-        if self.is_free() {
+        if self.is_free() && self.pace.rest(steady).is_none() {
             self.source.poll_fds(fds);
         }
     }
