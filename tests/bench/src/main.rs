@@ -8,6 +8,7 @@ mod clock;
 mod experiments;
 mod fleet;
 mod flood;
+mod floor;
 mod keyring;
 mod players;
 mod probe;
@@ -87,6 +88,14 @@ struct Args {
     #[arg(long, value_name = "PART", hide = true)]
     play: Option<String>,
 
+    /// Be the smallest program that opens a hole, for packets to this port, as this program tells itself
+    #[arg(long, value_name = "PORT", hide = true)]
+    floor: Option<u16>,
+
+    /// With --floor: sync one block of this file first
+    #[arg(long, value_name = "FILE", hide = true, requires = "floor")]
+    floor_syncs: Option<PathBuf>,
+
     /// E9 to E12 and E16 shorter and smaller: for trying, not for numbers
     #[arg(long)]
     quick: bool,
@@ -102,6 +111,9 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     if let Some(part) = &args.play {
         return players::play(part);
+    }
+    if let Some(port) = args.floor {
+        return floor::serve(port, args.floor_syncs.as_deref());
     }
     let servers = if args.servers.is_empty() {
         Server::ALL.to_vec()

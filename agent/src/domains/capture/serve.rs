@@ -172,7 +172,7 @@ fn open(start: &CaptureStart, channels: Vec<Channel>) -> Vec<Watched> {
                     is_unrecorded: false,
                     has_begun: false,
                     held_since: None,
-            pace: Pace::default(),
+                    pace: Pace::default(),
                 };
                 one.told = one.source.state();
                 let opened = Opened {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::arena::Arena;
 use crate::clock;
+use crate::floor::{self, SYNCED};
 use crate::keyring::{ECHO, Form, Keyring};
 use crate::probe::{self, Pace, Prober, Vigil};
 use crate::report::{Report, Row};
@@ -53,8 +54,6 @@ const WARM_UP: usize = 3;
 /// Grants of each form; after silence fewer, since each takes its time.
 const GRANTS: usize = 60;
 const GRANTS_SELDOM: usize = 20;
-/// What a grant waits for where it is durable before it opens, written over and synced, bytes.
-const SYNCED: usize = 4_096;
 
 /// E1 and E2: grant latency when idle.
 pub(crate) fn latency(
@@ -95,11 +94,17 @@ pub(crate) fn latency(
             },
         })?;
     }
-    if experiment == "E1" {
-        after_silence(arena, (server, keyring), report)?;
-        synced(arena, server, report)?;
+    if experiment != "E1" {
+        return running.stop();
     }
-    running.stop()
+    let steady = measure(arena, keyring, Form::Stock, GRANTS, STEADY)?;
+    let seldom = after_silence(arena, (server, keyring), report)?;
+    synced(arena, server, report)?;
+    running.stop()?;
+    if server.is_ours() {
+        beside_the_floor(arena, (server, keyring), (&steady, &seldom), report)?;
+    }
+    Ok(())
 }
 
 /// E1 as users come.
@@ -107,7 +112,7 @@ fn after_silence(
     arena: &Arena,
     (server, keyring): (Server, Keyring),
     report: &mut Report,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Sample> {
     let sample = measure(arena, keyring, Form::Stock, GRANTS_SELDOM, SELDOM)?;
     let (p50, p95) = (sample.p50_ms(), sample.p95_ms());
     report.add(Row {
@@ -123,7 +128,47 @@ fn after_silence(
             sample.len()
         ),
         goal: "its sync is the disk's",
-    })
+    })?;
+    Ok(sample)
+}
+
+/// E1 beside the smallest program that opens a hole, and one that syncs a block first, in the same rhythms.
+fn beside_the_floor(
+    arena: &Arena,
+    (server, keyring): (Server, Keyring),
+    (steady, seldom): (&Sample, &Sample),
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let rhythms = [
+        (STEADY, steady, GRANTS, "each 7 ms"),
+        (SELDOM, seldom, GRANTS_SELDOM, "after 250 ms"),
+    ];
+    for syncs in [false, true] {
+        let floor = floor::start(arena, syncs)?;
+        for (rhythm, ours, count, often) in rhythms {
+            let least = measure(arena, keyring, Form::Stock, count, rhythm)?;
+            let (what, goal) = if syncs {
+                ("syncs and opens", "<= 1.2 times that")
+            } else {
+                ("opens", "(the machine)")
+            };
+            let times = ours.p50_ms().zip(least.p50_ms()).filter(|_| syncs);
+            let times = times.map_or_else(String::new, |(ours, least)| {
+                format!(", stock {:.2} times that", ours / least)
+            });
+            report.add(Row {
+                experiment: "E1",
+                case: format!("the smallest program that {what}, {often}"),
+                server,
+                measure: "floor_p50_ms",
+                value: least.p50_ms(),
+                text: format!("{} (p95 {}){times}", ms(least.p50_ms()), ms(least.p95_ms())),
+                goal,
+            })?;
+        }
+        floor.stop()?;
+    }
+    Ok(())
 }
 
 /// What the disk alone takes in the same rhythms and the same place: one block, written over and synced.
