@@ -42,10 +42,10 @@ const TLS_TIMEOUT: Duration = Duration::from_secs(12);
 /// A connection on which nothing happens is probed this often, so that a controller that vanished
 /// without a word is noticed. A controller takes a host of which it hears nothing for eighteen seconds for gone: it does
 /// not ask by itself.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(12);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(14);
 /// What is sent and not taken by the controller's machine within this ends the connection: with the wait before a
 /// probe clearly before twenty seconds are over.
-const UNTAKEN_TIMEOUT: Duration = Duration::from_secs(6);
+const UNTAKEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// A probe that is taken and not answered within this ends it, too: the program hangs. One that is busy is not left
 /// for that: all who left it would come again, or to another, and keep that one busy.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(24);

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 /// Between two sweeps.
 const SWEEP: Duration = Duration::from_secs(1);
 /// A host of which so many sweeps have found no mark is gone, clearly before twenty seconds are over: it asks every
-/// twelve seconds.
+/// fourteen seconds.
 const SWEEPS_MAX: u8 = 18;
 
 /// The connections that are watched; its copies are one.

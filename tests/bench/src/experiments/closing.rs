@@ -81,7 +81,7 @@ pub(crate) fn together(arena: &Arena, server: Server, report: &mut Report) -> an
     let errors: Vec<f64> = last
         .into_iter()
         .zip(opened)
-        .filter_map(|(last, opened)| Some(error_secs(last?, opened?)))
+        .filter_map(|(last, opened)| Some(error_secs(last?, opened?.asked)))
         .collect();
     add(report, server, "closing error, 2,000 at once", &errors)
 }

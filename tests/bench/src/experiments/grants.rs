@@ -249,7 +249,7 @@ pub(crate) fn burst(arena: &Arena, server: Server, report: &mut Report) -> anyho
 
     let left = open.iter().filter(|open| open.is_none()).count();
     let granted = BURST - left;
-    let last = open.into_iter().flatten().max();
+    let last = open.into_iter().flatten().map(|open| open.answered).max();
     let last = last.map_or(limit, |last| last.duration_since(start));
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     let rate = granted as f64 / last.as_secs_f64();
@@ -267,26 +267,41 @@ pub(crate) fn burst(arena: &Arena, server: Server, report: &mut Report) -> anyho
     })
 }
 
+/// When a hole was first seen open.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FirstSeen {
+    /// The probe that was let in had left: it was open then, and since the probe before at the earliest.
+    pub(crate) asked: Instant,
+    /// Its answer was read.
+    pub(crate) answered: Instant,
+}
+
 /// Sends every packet from its prober at once, and tells when each hole was first seen open.
 pub(crate) fn open_all(
     probers: &[Prober],
     packets: &[Vec<u8>],
     limit: Duration,
-) -> anyhow::Result<Vec<Option<Instant>>> {
+) -> anyhow::Result<Vec<Option<FirstSeen>>> {
     let start = clock::now();
     for (prober, packet) in probers.iter().zip(packets) {
         prober.knock(packet)?;
     }
-    let mut open = vec![None; probers.len()];
+    let mut open: Vec<Option<FirstSeen>> = vec![None; probers.len()];
+    let mut departures: Vec<Vec<Instant>> = vec![Vec::new(); probers.len()];
     while open.iter().any(Option::is_none) && start.elapsed() < limit {
-        for (prober, open) in probers.iter().zip(&mut open) {
+        let each = probers.iter().zip(&mut open).zip(&mut departures);
+        for ((prober, open), departures) in each {
             if open.is_some() {
                 continue;
             }
-            if prober.answer().is_some() {
-                *open = Some(clock::now());
+            if let Some(number) = prober.answer() {
+                let answered = clock::now();
+                let asked = departures.get(number as usize).copied();
+                *open = asked.map(|asked| FirstSeen { asked, answered });
             } else {
-                prober.probe(0);
+                let number = u32::try_from(departures.len()).unwrap_or(u32::MAX);
+                departures.push(clock::now());
+                prober.probe(number);
             }
         }
         std::thread::sleep(Duration::from_millis(1));
