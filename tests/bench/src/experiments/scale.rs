@@ -32,8 +32,9 @@ pub(crate) struct Size {
     pub(crate) users: usize,
 }
 
-/// How long idle controllers are watched.
-const IDLE: Duration = Duration::from_secs(20);
+/// How long idle controllers are watched: three times what a host waits until it asks whether its controller is there,
+/// so that each has asked as often as the others.
+const IDLE: Duration = Duration::from_secs(42);
 /// After the last session was opened, until they are idle.
 const CALM: Duration = Duration::from_secs(5);
 /// When nothing more is waited for, and for every thousand hosts more of that.
