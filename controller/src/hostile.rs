@@ -251,7 +251,7 @@ async fn join(context: &Context, token: &Token) -> Presented {
     };
     let enrolled = enroll::redeem(context, call, joiner, clock::now()).await;
     let certificate = enrolled.expect("a member").certified.certificate_der;
-    Presented::Valid(certificate.into())
+    Presented::at(&certificate, clock::now())
 }
 
 fn invitation(role: Role) -> NewToken {

@@ -19,18 +19,15 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tower::{Layer, Service};
-use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::caller::{Call, Caller, RequestId};
 use super::limits::{Peer as Counted, RateLimits};
 use super::looks::Looks;
-use super::peer::{Peer, Presented};
+use super::peer::{MemberCertificate, Peer, Presented, Subject};
 use super::roles::{may, may_when_locked};
 use super::roster::{Admitted, Roster};
 use super::rpc::{Requirement, requirement};
 use super::standing::Standing;
-use crate::ca;
 use crate::error::Error;
 
 /// Puts the table in front of every service.
@@ -146,33 +143,31 @@ impl AuthorizeLayer {
         let (Presented::Valid(certificate), Some(looks)) = (presented, &self.looks) else {
             return;
         };
-        let is_unheard_of = |(_, _, key)| self.roster.is_unheard_of(key);
-        if self.subject(certificate).is_ok_and(is_unheard_of) {
+        let subject = self.subject(certificate);
+        if subject.is_ok_and(|subject| self.roster.is_unheard_of(subject.key)) {
             looks.wait().await;
         }
     }
 
-    /// Whom a verified certificate names, and the key.
-    fn subject(&self, der: &[u8]) -> Result<(Role, String, u64), Error> {
-        let (_, certificate) =
-            X509Certificate::from_der(der).map_err(|_| Error::Unauthenticated)?;
-        let uri = only_uri(&certificate).ok_or(Error::Unauthenticated)?;
-        let (fleet, role, name) =
-            fleet::parse_member_uri(uri).map_err(|_| Error::Unauthenticated)?;
-        if *fleet != *self.fleet {
-            return Err(Error::Unauthenticated);
-        }
-        let key = ca::key_id(certificate.raw_serial()).ok_or(Error::Unauthenticated)?;
-        Ok((role, name, key))
+    /// Whom a verified certificate names, where it is of this fleet.
+    fn subject<'a>(&self, certificate: &'a MemberCertificate) -> Result<&'a Subject, Error> {
+        let subject = certificate.subject.as_ref();
+        let own = subject.filter(|subject| *subject.fleet == *self.fleet);
+        own.ok_or(Error::Unauthenticated)
     }
 
     /// The member that a verified certificate names.
-    fn member(&self, der: &[u8]) -> Result<Admitted, Error> {
-        let (role, name, key) = self.subject(der)?;
+    fn member(&self, certificate: &MemberCertificate) -> Result<Admitted, Error> {
+        let Subject {
+            fleet: _,
+            role,
+            name,
+            key,
+        } = self.subject(certificate)?;
         // The name may have been given to somebody else since, and the key taken away.
-        let admitted = self.roster.admit(role, &name, key);
+        let admitted = self.roster.admit(*role, name, *key);
         admitted.ok_or_else(|| {
-            if self.roster.is_void(key) {
+            if self.roster.is_void(*key) {
                 Error::MembershipEnded
             } else {
                 Error::NotMember
@@ -268,13 +263,5 @@ fn said_to<B>(mut response: Response<B>, caller: Option<Caller>) -> Response<B> 
 }
 
 /// The URI name, when it is the certificate's only name.
-fn only_uri<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a str> {
-    let names = certificate.subject_alternative_name().ok()??;
-    match names.value.general_names.as_slice() {
-        [GeneralName::URI(uri)] => Some(uri),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests;

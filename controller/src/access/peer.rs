@@ -6,10 +6,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use fleet::Role;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use crate::ca;
 use crate::timestamp::Timestamp;
 
 /// Requests of one stranger's connection in work at one time: there is nothing that a stranger
@@ -31,13 +34,30 @@ pub(crate) struct Peer {
 #[derive(Clone, Debug)]
 pub(crate) enum Presented {
     Nothing,
-    /// DER.
-    Valid(Arc<[u8]>),
+    Valid(Arc<MemberCertificate>),
     /// Its time was not when the connection was made. Said in words to whoever calls, because the
     /// cause is a clock, here or there.
     OutOfTime(CertificateTime),
     /// Another authority has signed it, or one that counts no more. It proves nothing.
     Foreign,
+}
+
+/// A certificate whose signature and time are verified, read once for all requests of its connection.
+#[derive(Debug)]
+pub(crate) struct MemberCertificate {
+    pub(crate) der: Box<[u8]>,
+    /// `None` when it names nobody as the fleet's certificates do.
+    pub(crate) subject: Option<Subject>,
+}
+
+/// Whom a certificate of the fleet names, and the key that it was issued for.
+#[derive(Debug)]
+pub(crate) struct Subject {
+    pub(crate) fleet: Box<str>,
+    pub(crate) role: Role,
+    pub(crate) name: Box<str>,
+    /// `Key::id`.
+    pub(crate) key: u64,
 }
 
 /// When a certificate is valid, and what the clock said; seconds since the Unix epoch.
@@ -81,10 +101,35 @@ impl Presented {
             now_secs: now.secs(),
         };
         if validity.holds() {
-            Self::Valid(der.into())
+            Self::Valid(Arc::new(MemberCertificate {
+                der: der.into(),
+                subject: Subject::of(&certificate),
+            }))
         } else {
             Self::OutOfTime(validity)
         }
+    }
+}
+
+// === impl Subject ===
+
+impl Subject {
+    fn of(certificate: &X509Certificate<'_>) -> Option<Self> {
+        let (fleet, role, name) = fleet::parse_member_uri(only_uri(certificate)?).ok()?;
+        Some(Self {
+            fleet: fleet.into(),
+            role,
+            name: name.into(),
+            key: ca::key_id(certificate.raw_serial())?,
+        })
+    }
+}
+
+fn only_uri<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a str> {
+    let names = certificate.subject_alternative_name().ok()??;
+    match names.value.general_names.as_slice() {
+        [GeneralName::URI(uri)] => Some(uri),
+        _ => None,
     }
 }
 

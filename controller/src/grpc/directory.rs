@@ -9,13 +9,11 @@ use fleet::wire::{
 use fleet::{Capability, wire};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::{call, caller, contract, recent_events};
 use crate::access::caller::Caller;
 use crate::access::peer::{Peer, Presented};
 use crate::app::directory::{Directory, Entry, directory};
-use crate::ca::key_id;
 use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
@@ -84,25 +82,25 @@ impl wire::directory_server::Directory for DirectoryService {
 /// The authority of the certificate by which a member calls, as it was noted when it was issued.
 fn member_issuer<T>(context: &Context, request: &Request<T>) -> Option<[u8; 32]> {
     let peer = request.extensions().get::<Peer>()?;
-    let Presented::Valid(der) = &peer.presented else {
+    let Presented::Valid(certificate) = &peer.presented else {
         return None;
     };
     let in_force = context.authorities.get();
     let current = in_force.current();
-    current.has_signed(der).then(|| current.fingerprint())
+    current
+        .has_signed(&certificate.der)
+        .then(|| current.fingerprint())
 }
 
 /// When the key by which a member calls was asked for one that follows it.
 fn rotation_asked_ms<T>(context: &Context, request: &Request<T>, user: &Caller) -> Option<u64> {
     let peer = request.extensions().get::<Peer>()?;
-    let Presented::Valid(der) = &peer.presented else {
+    let Presented::Valid(certificate) = &peer.presented else {
         return None;
     };
-    let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let member = context.roster.by_id(user.id)?;
-    member
-        .key(key_id(certificate.raw_serial())?)?
-        .rotation_asked_ms
+    let key = member.key(certificate.subject.as_ref()?.key)?;
+    key.rotation_asked_ms
 }
 
 fn body(directory: Directory) -> DirectoryBody {

@@ -118,6 +118,11 @@ impl Process {
         waited.with_context(|| format!("{what}; its log:\n{}", self.log()))
     }
 
+    /// The processes that it has started, and those that these have.
+    pub fn descendants(&self) -> Vec<u32> {
+        descendants(self.pid())
+    }
+
     /// Sends a signal.
     ///
     /// # Errors
@@ -170,5 +175,53 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.kill();
+    }
+}
+
+/// The processes that one has started, and those that these have.
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut waiting = children(pid);
+    while let Some(pid) = waiting.pop() {
+        found.push(pid);
+        waiting.extend(children(pid));
+    }
+    found
+}
+
+/// What the threads of a process have started.
+fn children(pid: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    let threads = threads.into_iter().flatten().flatten();
+    let listed = threads.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let listed = listed.collect::<Vec<_>>().join(" ");
+    let numbers = listed.split_ascii_whitespace();
+    numbers.filter_map(|pid| pid.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_has_started_is_found_while_it_runs() {
+        let me = std::process::id();
+        let mut shell = Command::new("sh")
+            .args(["-c", "sleep 60 & wait"])
+            .spawn()
+            .unwrap();
+        let found = wait::some("the shell's program", wait::SOON, || {
+            let found = descendants(me);
+            let its = descendants(shell.id());
+            Ok((found.contains(&shell.id()) && its.len() == 1).then_some(its))
+        });
+
+        let (its, _) = found.unwrap();
+        shell.kill().unwrap();
+        shell.wait().unwrap();
+        assert!(descendants(shell.id()).is_empty());
+        for pid in its {
+            signal::kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
+        }
     }
 }

@@ -47,6 +47,12 @@ impl Door {
         member
     }
 
+    /// Whoever has connected with this certificate.
+    fn member(&self, der: &[u8]) -> Result<Admitted, Error> {
+        self.layer
+            .caller(&Presented::at(der, Timestamp::from_ms(NOW_MS)))
+    }
+
     /// A certificate as the fleet's authority makes it, for whoever is named.
     fn certificate(&self, key: u64, fleet: &str, role: Role, name: &str) -> Vec<u8> {
         let subject = Subject {
@@ -132,12 +138,12 @@ async fn a_certificate_is_its_members_and_nobody_elses() {
     let other_id = door.certificate(host.id + 100, "prod", Role::Host, "web-1");
     let nobody = door.certificate(host.id, "prod", Role::Host, "web-9");
 
-    let caller = door.layer.member(&own).unwrap().member;
+    let caller = door.member(&own).unwrap().member;
     assert_eq!(
         (caller.id, caller.role, caller.name.as_str()),
         (host.id, Role::Host, "web-1")
     );
-    let refused = |der: &[u8]| door.layer.member(der).unwrap_err();
+    let refused = |der: &[u8]| door.member(der).unwrap_err();
     assert!(matches!(refused(&other_fleet), Error::Unauthenticated));
     for der in [other_role, other_id, nobody] {
         assert!(matches!(refused(&der), Error::NotMember));
@@ -157,7 +163,7 @@ async fn only_of_a_key_that_was_given_here_it_is_said_that_its_membership_has_en
     let removed = door.certificate(key, "prod", Role::Host, "web-1");
     let never_given = door.certificate(key + 1, "prod", Role::Host, "web-1");
 
-    let refused = |der: &[u8]| door.layer.member(der).unwrap_err();
+    let refused = |der: &[u8]| door.member(der).unwrap_err();
     assert!(matches!(refused(&removed), Error::MembershipEnded));
     assert!(matches!(refused(&never_given), Error::NotMember));
     let said = Status::from(refused(&removed));
@@ -173,7 +179,7 @@ async fn what_a_locked_member_holds_ends_as_soon_as_the_roster_knows() {
     door.join(Role::Operator, "root").await;
     let thief = door.join(Role::Operator, "mbr").await;
     let own = door.certificate(thief.keys[0].id, "prod", Role::Operator, "mbr");
-    let before = door.layer.member(&own).unwrap();
+    let before = door.member(&own).unwrap();
     let is_good = |key: &CancellationToken| {
         Standing::new(key.clone(), CancellationToken::new())
             .is_good()
@@ -192,7 +198,7 @@ async fn what_a_locked_member_holds_ends_as_soon_as_the_roster_knows() {
     let refreshed = roster.refresh(&door.store, Role::Operator, "mbr").await;
     refreshed.unwrap();
 
-    let after = door.layer.member(&own).unwrap();
+    let after = door.member(&own).unwrap();
     assert!(after.locked && !is_good(&after.standing));
     assert!(!is_good(&before.standing), "what it began");
 }
@@ -268,11 +274,11 @@ async fn a_certificate_with_another_name_beside_the_members_names_nobody() {
         params.subject_alt_names = names;
         let certificate = params.self_signed(&key).unwrap();
 
-        let refused = door.layer.member(certificate.der()).unwrap_err();
+        let refused = door.member(certificate.der()).unwrap_err();
 
         assert!(matches!(refused, Error::Unauthenticated), "{refused}");
     }
-    let refused = door.layer.member(b"no certificate at all").unwrap_err();
+    let refused = door.member(b"no certificate at all").unwrap_err();
     assert!(matches!(refused, Error::Unauthenticated), "{refused}");
 }
 

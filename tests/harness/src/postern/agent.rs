@@ -214,13 +214,23 @@ impl Agent {
         self.process.signal(signal)
     }
 
-    /// Kills it with -9.
+    /// Kills it with -9, and waits until its other processes have noticed: what was on its way from one to another has
+    /// been done by then, or never is.
     ///
     /// # Errors
     ///
-    /// When it cannot be killed.
+    /// When it cannot be killed, or one of its processes goes on.
     pub fn kill(&mut self) -> Result<()> {
-        self.process.kill()
+        let others = self.process.descendants();
+        self.process.kill()?;
+        let is_own = |pid: &u32| {
+            let name = std::fs::read_link(format!("/proc/{pid}/exe"));
+            name.is_ok_and(|name| name.to_string_lossy().contains("postern-agent"))
+        };
+        wait::until("the agent's other processes to end", wait::SOON, || {
+            Ok(!others.iter().any(is_own))
+        })?;
+        Ok(())
     }
 
     /// Ends it with SIGTERM and returns the exit code.
