@@ -358,11 +358,9 @@ fn each_once(rules: impl Iterator<Item = Rule>) -> Vec<Rule> {
     rules
 }
 
-/// Whole seconds until `deadline`, never less than the time left.
+/// The time until `deadline`.
 fn left(deadline: Duration, steady: Duration) -> HoleTimeout {
-    let left = deadline.saturating_sub(steady);
-    let secs = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-    HoleTimeout::clamped(u32::try_from(secs).unwrap_or(u32::MAX))
+    HoleTimeout::lasting(deadline.saturating_sub(steady))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod text;
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32};
+use std::time::Duration;
 
 use ipnet::IpNet;
 pub use policy::SeenSource;
@@ -78,9 +79,11 @@ pub struct Hole {
     pub timeout: HoleTimeout,
 }
 
-/// For how long a hole stays open: 1 to 2,147,483 whole seconds (24 days).
+/// For how long a hole stays open: from 20 ms to 2,147,483 seconds (24 days).
 ///
-/// In a kernel set, 0 means for ever, so 0 cannot be said. The upper bound is the set's own.
+/// In a kernel set, 0 means for ever, so 0 cannot be said, nor what it rounds to 0: it
+/// counts in ticks of 10 ms at most. The upper bound is the set's own. Milliseconds, since what is
+/// left of a hole that is laid again is no whole number of seconds, and it is to close when it was promised to.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct HoleTimeout(NonZeroU32);
@@ -203,38 +206,56 @@ impl HoleTimeout {
     /// The longest that a kernel set knows, in seconds.
     pub const MAX_SECS: u32 = 2_147_483;
 
-    /// Returns `secs`, or the nearest that a hole can have.
+    /// The shortest, in milliseconds: two ticks of the slowest kernel.
+    pub const MIN_MILLIS: u32 = 20;
+
+    /// Returns `secs`, or the nearest whole seconds that a hole can have.
     #[must_use]
     pub fn clamped(secs: u32) -> Self {
-        Self(NonZeroU32::new(secs.min(Self::MAX_SECS)).unwrap_or(NonZeroU32::MIN))
+        Self::lasting(Duration::from_secs(secs.max(1).into()))
     }
 
-    /// Returns the seconds, 1 to [`MAX_SECS`](Self::MAX_SECS).
+    /// Returns `time` in milliseconds, never less, or the nearest that a hole can have.
+    #[must_use]
+    pub fn lasting(time: Duration) -> Self {
+        let millis = time.as_nanos().div_ceil(1_000_000);
+        let millis = u32::try_from(millis).unwrap_or(u32::MAX);
+        let millis = millis.clamp(Self::MIN_MILLIS, Self::MAX_SECS * 1_000);
+        Self(NonZeroU32::new(millis).unwrap_or(NonZeroU32::MIN))
+    }
+
+    /// Returns the seconds, 1 to [`MAX_SECS`](Self::MAX_SECS): never less than the time.
     #[must_use]
     pub const fn secs(self) -> u32 {
-        self.0.get()
+        self.0.get().div_ceil(1_000)
+    }
+
+    /// Returns the time.
+    #[must_use]
+    pub const fn duration(self) -> Duration {
+        Duration::from_millis(self.0.get() as u64)
     }
 }
 
 impl From<HoleTimeout> for u32 {
     fn from(timeout: HoleTimeout) -> Self {
-        timeout.secs()
+        timeout.0.get()
     }
 }
 
-/// Seconds that no hole can be open for: 0, which a kernel takes for ever, or too many.
+/// Milliseconds that no hole can be open for: 0, which a kernel takes for ever, or too many.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("a hole cannot be open for {0} seconds")]
+#[error("a hole cannot be open for {0} ms")]
 pub struct InvalidTimeout(u32);
 
 impl TryFrom<u32> for HoleTimeout {
     type Error = InvalidTimeout;
 
-    fn try_from(secs: u32) -> Result<Self, InvalidTimeout> {
-        let timeout = Self::clamped(secs);
-        (timeout.secs() == secs)
+    fn try_from(millis: u32) -> Result<Self, InvalidTimeout> {
+        let timeout = Self::lasting(Duration::from_millis(millis.into()));
+        (u32::from(timeout) == millis)
             .then_some(timeout)
-            .ok_or(InvalidTimeout(secs))
+            .ok_or(InvalidTimeout(millis))
     }
 }
 
@@ -249,9 +270,20 @@ mod tests {
         assert_eq!(HoleTimeout::clamped(0).secs(), 1);
         assert_eq!(HoleTimeout::clamped(30).secs(), 30);
         assert_eq!(HoleTimeout::clamped(u32::MAX).secs(), 2_147_483);
-        assert_eq!(HoleTimeout::try_from(30), Ok(HoleTimeout::clamped(30)));
+        assert_eq!(HoleTimeout::try_from(30_000), Ok(HoleTimeout::clamped(30)));
         assert_eq!(HoleTimeout::try_from(0), Err(InvalidTimeout(0)));
-        assert!(HoleTimeout::try_from(2_147_484).is_err());
+        assert!(HoleTimeout::try_from(19).is_err());
+        assert!(HoleTimeout::try_from(2_147_483_001).is_err());
+    }
+
+    #[test]
+    fn what_is_left_of_a_hole_is_told_to_the_millisecond_and_never_as_nothing() {
+        let millis = |time| u32::from(HoleTimeout::lasting(time));
+
+        assert_eq!(millis(Duration::from_micros(2_400_001)), 2_401);
+        assert_eq!(HoleTimeout::lasting(Duration::from_millis(2_001)).secs(), 3);
+        assert_eq!(millis(Duration::ZERO), HoleTimeout::MIN_MILLIS);
+        assert_eq!(millis(Duration::MAX), HoleTimeout::MAX_SECS * 1_000);
     }
 
     #[test]

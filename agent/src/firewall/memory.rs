@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::{Capabilities, Connection, Hole, HoleTimeout, Rule};
 use parking_lot::Mutex;
@@ -92,9 +93,11 @@ impl MemoryFirewall {
     /// Lets time pass: every hole has so much less of it left, and those without any are closed.
     pub fn let_pass(&self, secs: u32) {
         self.host.lock().open.retain(|_, timeout| {
-            let left = timeout.secs().saturating_sub(secs);
-            *timeout = HoleTimeout::clamped(left);
-            left > 0
+            let left = timeout
+                .duration()
+                .saturating_sub(Duration::from_secs(secs.into()));
+            *timeout = HoleTimeout::lasting(left);
+            !left.is_zero()
         });
     }
 

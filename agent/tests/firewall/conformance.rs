@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use agent::firewall::{Backend, BaseRules as _, Holes as _};
 use engine::{Connection, Hole, HoleTimeout, Rule};
@@ -77,6 +78,7 @@ macro_rules! suite {
                 a_port_that_is_protected_is_closed_and_another_is_open
                 a_hole_lets_in_one_address_to_one_port
                 a_hole_closes_by_itself_at_its_deadline
+                what_is_hardly_left_of_a_hole_is_open_for_no_longer_than_a_second_and_never_for_ever
                 opening_again_for_longer_extends_and_for_shorter_shortens
                 a_session_outlives_its_hole
                 closing_cuts_the_sessions_too_and_opening_again_lets_in
@@ -144,6 +146,29 @@ pub(crate) fn a_hole_closes_by_itself_at_its_deadline(world: &dyn World) {
 
     assert!(world.lets_in(alice, port("tcp/22")));
     world.pass(2);
+    assert!(!world.lets_in(alice, port("tcp/22")));
+    assert_eq!(host.holes.list(), Ok(vec![]));
+}
+
+/// As one is laid again after its owner's reload, at the end of its time.
+pub(crate) fn what_is_hardly_left_of_a_hole_is_open_for_no_longer_than_a_second_and_never_for_ever(
+    world: &dyn World,
+) {
+    let mut host = laid(world);
+    let alice = world.address(Who::Alice, Family::V4);
+    let rules = [
+        rule(alice, "tcp/22"),
+        rule(world.address(Who::Alice, Family::V6), "tcp/22-23"),
+        "192.0.2.0/24 udp/53-60".parse().unwrap(),
+    ];
+    let holes = rules.map(|rule| Hole {
+        rule,
+        timeout: HoleTimeout::lasting(Duration::ZERO),
+    });
+
+    host.holes.open(&holes).unwrap();
+    world.pass(1);
+
     assert!(!world.lets_in(alice, port("tcp/22")));
     assert_eq!(host.holes.list(), Ok(vec![]));
 }

@@ -95,8 +95,7 @@ fn place(rule: &Rule) -> Option<(IpNet, Service)> {
 }
 
 fn timeout(until: Duration, now: Duration) -> HoleTimeout {
-    let left = until.saturating_sub(now).as_millis().div_ceil(1_000);
-    HoleTimeout::clamped(u32::try_from(left).unwrap_or(u32::MAX))
+    HoleTimeout::lasting(until.saturating_sub(now))
 }
 
 /// Elements of ports that follow each other, put together again as far as they end together.

@@ -296,12 +296,7 @@ impl SetHoles {
         let now = clock::now().steady;
         // What cannot be read is not there yet, or cannot be opened either.
         let barred = sets.holds(What::Barred).unwrap_or_default();
-        let until = |hole: Hole| {
-            (
-                hole.rule,
-                now + Duration::from_secs(hole.timeout.secs().into()),
-            )
-        };
+        let until = |hole: Hole| (hole.rule, now + hole.timeout.duration());
         let cutter = Cutter::open();
         if cutter.is_none() {
             tracing::warn!(
@@ -390,7 +385,7 @@ impl Holes for SetHoles {
         for batch in holes.chunks(ELEMENTS_PER_MESSAGE) {
             let mut wide = Vec::new();
             for hole in batch.iter().filter(|hole| is_wide(&hole.rule)) {
-                let deadline = now + Duration::from_secs(hole.timeout.secs().into());
+                let deadline = now + hole.timeout.duration();
                 wide.extend(self.wide.open(hole.rule, deadline, now));
             }
             let lifted = self.barred.lift(batch);

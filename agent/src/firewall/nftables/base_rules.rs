@@ -123,9 +123,8 @@ impl NftRules {
             let mut elements = Vec::new();
             self.reader.elements(set.name(), &mut |listed| {
                 let hole = element::hole(&listed, set.family());
-                elements.extend(
-                    hole.and_then(|hole| element::of_rule(&hole.rule, Some(hole.timeout.secs()))),
-                );
+                elements
+                    .extend(hole.and_then(|hole| element::of_rule(&hole.rule, Some(hole.timeout))));
             })?;
             all.push((set, elements));
         }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
+use std::time::Duration;
 
 use engine::{Hole, HoleTimeout, Rule};
 use ipnet::IpNet;
@@ -38,7 +39,7 @@ pub(super) fn is_narrow(rule: &Rule) -> bool {
 }
 
 /// The element for a rule; `None` for one that leads on to another place.
-pub(super) fn of_rule(rule: &Rule, timeout_secs: Option<u32>) -> Option<Element> {
+pub(super) fn of_rule(rule: &Rule, timeout: Option<HoleTimeout>) -> Option<Element> {
     let Rule::Accept { from, to } = rule else {
         return None;
     };
@@ -62,8 +63,13 @@ pub(super) fn of_rule(rule: &Rule, timeout_secs: Option<u32>) -> Option<Element>
     Some(Element {
         first: key(from.network(), first),
         last: (!is_narrow(rule)).then(|| key(from.broadcast(), last)),
-        timeout_ms: timeout_secs.map(|secs| u64::from(secs) * 1_000),
+        timeout_ms: timeout.map(millis),
     })
+}
+
+/// A time as the kernel is told it.
+pub(super) fn millis(timeout: HoleTimeout) -> u64 {
+    u32::from(timeout).into()
 }
 
 /// The elements in one message of a listing.
@@ -104,14 +110,12 @@ pub(super) fn hole(element: &Listed<'_>, family: Family) -> Option<Hole> {
         let (first, last) = (NonZeroU16::new(first)?, NonZeroU16::new(last)?);
         Service::Ports(PortRange::new(protocol, first, last)?)
     };
-    // A second that has begun is a second.
-    let secs = element.left_ms?.div_ceil(1_000);
     Some(Hole {
         rule: Rule::Accept {
             from: network(from, to)?,
             to: to_service,
         },
-        timeout: HoleTimeout::clamped(u32::try_from(secs).unwrap_or(u32::MAX)),
+        timeout: HoleTimeout::lasting(Duration::from_millis(element.left_ms?)),
     })
 }
 
@@ -180,11 +184,12 @@ mod tests {
         #[test]
         fn a_hole_that_was_added_is_listed_as_the_same(
             rules in prop::collection::vec(any_rule(), 1..40),
-            secs in 1..=HoleTimeout::MAX_SECS,
+            ms in HoleTimeout::MIN_MILLIS..=HoleTimeout::MAX_SECS * 1_000,
         ) {
+            let timeout = HoleTimeout::try_from(ms).unwrap();
             for rule in rules {
                 let family = Family::of(rule.from().addr());
-                let element = of_rule(&rule, Some(secs)).unwrap();
+                let element = of_rule(&rule, Some(timeout)).unwrap();
                 prop_assert_eq!(element.last.is_none(), is_narrow(&rule));
                 let mut requests = Requests::default();
                 message::change_elements(&mut requests, Change::Add, "t", "s", &[element]);
@@ -195,7 +200,6 @@ mod tests {
                     listed(message, &mut |element| found.extend(hole(&element, family)));
                 }
 
-                let timeout = HoleTimeout::clamped(secs);
                 prop_assert_eq!(found, [Hole { rule, timeout }]);
             }
         }

@@ -82,13 +82,17 @@ struct Changes {
 // === impl Changes ===
 
 impl Changes {
-    fn add(&mut self, set: Set, rule: &Rule, secs: u32) {
-        push(&mut self.add, set, element::of_rule(rule, Some(secs)));
+    fn add(&mut self, set: Set, rule: &Rule, timeout: HoleTimeout) {
+        push(&mut self.add, set, element::of_rule(rule, Some(timeout)));
     }
 
     fn delete(&mut self, set: Set, rule: &Rule) {
         // The timeout is for an element that must be added to be deleted.
-        push(&mut self.delete, set, element::of_rule(rule, Some(1)));
+        push(
+            &mut self.delete,
+            set,
+            element::of_rule(rule, Some(HoleTimeout::clamped(1))),
+        );
     }
 
     /// Deleting what is not there fails, so it is added first: then it is there, whatever was.
@@ -173,7 +177,7 @@ impl NftHoles {
     /// Takes from the kernel what is to be known here.
     fn recall(&mut self) -> Result<(), FirewallError> {
         let now = clock::steady();
-        let until = |hole: &Hole| now + Duration::from_secs(hole.timeout.secs().into());
+        let until = |hole: &Hole| now + hole.timeout.duration();
         for family in Family::ALL {
             for hole in self.listed(Set::Barred(family))? {
                 self.barred.insert(hole.rule, until(&hole));
@@ -240,12 +244,12 @@ impl NftHoles {
             let set = if element::is_narrow(&hole.rule) {
                 Set::Open(family)
             } else {
-                let until = now + Duration::from_secs(hole.timeout.secs().into());
+                let until = now + hole.timeout.duration();
                 let layer = self.wide.place(hole.rule, until);
                 let layer = layer.ok_or(FirewallError::Overlapping(hole.rule))?;
                 Set::Wide(family, layer)
             };
-            changes.add(set, &hole.rule, hole.timeout.secs());
+            changes.add(set, &hole.rule, hole.timeout);
             self.lift(&hole.rule, &mut changes);
         }
         self.change(&changes, "open in")
@@ -285,18 +289,18 @@ impl NftHoles {
         let mut changes = Changes::default();
         for rule in batch {
             let family = Family::of(rule.from().addr());
-            let secs = self.barred_secs(rule);
-            let until = now + Duration::from_secs(secs.into());
+            let timeout = HoleTimeout::clamped(self.barred_secs(rule));
+            let until = now + timeout.duration();
             if element::is_narrow(rule) {
                 self.barred.insert(*rule, until);
-                changes.add(Set::Barred(family), rule, secs);
+                changes.add(Set::Barred(family), rule, timeout);
                 if is_open {
                     changes.delete(Set::Open(family), rule);
                 }
                 continue;
             }
             match self.barred_wide.place(*rule, until) {
-                Some(layer) => changes.add(Set::BarredWide(family, layer), rule, secs),
+                Some(layer) => changes.add(Set::BarredWide(family, layer), rule, timeout),
                 None => tracing::warn!(
                     %rule,
                     "too much that overlaps was taken back at once: what had just begun through \

@@ -67,7 +67,7 @@ impl NatHoles {
             wide: Layers::default(),
         };
         for (set, hole) in list_sets(reader)? {
-            let until = now + Duration::from_secs(hole.timeout.secs().into());
+            let until = now + hole.timeout.duration();
             holes.note(&hole.rule, set.layer(), until);
         }
         Ok(holes)
@@ -113,7 +113,7 @@ impl NatHoles {
             None
         } else {
             self.take_wide_of(forward);
-            let until = now + Duration::from_secs(timeout.secs().into());
+            let until = now + timeout.duration();
             let layer = self.wide.place(rule, until);
             let layer = layer.ok_or(FirewallError::Overlapping(rule))?;
             self.destroy(&sets::elements(forward, Some(layer), None));

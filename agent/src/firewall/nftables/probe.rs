@@ -1,5 +1,7 @@
 //! What this kernel can do, found out by doing it, in a table that nobody ever sees a packet in.
 
+use engine::HoleTimeout;
+
 use super::super::FirewallError;
 use super::message::{self, Change};
 use super::nat;
@@ -85,7 +87,9 @@ fn renews(netlink: &mut Netlink, requests: &mut Requests, table: &str) -> bool {
                 // It goes with this process, if that dies now.
                 message::new_table(requests, table, OWNER);
                 message::new_set(requests, table, &set.spec(), 1);
-                let element: Vec<_> = element::of_rule(&rule, Some(secs)).into_iter().collect();
+                let element: Vec<_> = element::of_rule(&rule, Some(HoleTimeout::clamped(secs)))
+                    .into_iter()
+                    .collect();
                 message::change_elements(requests, Change::Add, table, set.name(), &element);
             }
             None => message::delete_table(requests, table),

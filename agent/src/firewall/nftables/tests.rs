@@ -1,5 +1,7 @@
 //! The table as nft prints it, and what becomes of it when others were here, in the kernel.
 
+use std::time::Duration;
+
 use engine::{Hole, HoleTimeout};
 use harness::{Node, in_lab};
 use spa::Service;
@@ -44,6 +46,20 @@ fn listed(host: &Node) -> String {
     let (head, rest) = text.split_once('\n').unwrap();
     // Behind it nft names who owns the table.
     format!("{}\n{rest}", head.split(" #").next().unwrap())
+}
+
+/// What nft has listed, without the times of what is in the sets.
+fn without_times(listed: &str) -> String {
+    let line = |line: &str| match line.split_once(" timeout ") {
+        Some((element, time)) if line.contains("elements = ") => {
+            format!(
+                "{element}{}",
+                time.trim_start_matches(char::is_alphanumeric)
+            )
+        }
+        Some(_) | None => line.to_owned(),
+    };
+    listed.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -93,7 +109,11 @@ fn nft_prints_what_is_open_and_what_is_barred() {
         open.sort_by_key(|hole| hole.rule);
         let mut opened = holes.to_vec();
         opened.sort_by_key(|hole| hole.rule);
-        assert_eq!(open, opened);
+        for (open, opened) in open.iter().zip(opened) {
+            assert_eq!(open.rule, opened.rule);
+            let passed = opened.timeout.duration() - open.timeout.duration();
+            assert!(passed < Duration::from_secs(5), "{passed:?}");
+        }
         let rules = holes.map(|hole| hole.rule);
         firewall.holes.close(&rules, &[]).unwrap();
         let barred = [
@@ -121,7 +141,7 @@ fn a_hole_that_is_opened_again_for_the_same_time_begins_anew() {
             let holes = [hole("192.0.2.7 tcp/22", 3), hole("192.0.2.0/24 tcp/22", 3)];
             firewall.holes.open(&holes).unwrap();
 
-            std::thread::sleep(std::time::Duration::from_millis(2_000));
+            std::thread::sleep(Duration::from_millis(2_000));
             firewall.holes.open(&holes).unwrap();
 
             let left = firewall.holes.list().unwrap();
@@ -191,6 +211,8 @@ fn what_stays_when_the_agent_stops_is_saved_and_loaded_by_this_nft_and_taken_ove
             hole("192.0.2.0/24 tcp/22", 600),
         ];
         firewall.holes.open(&holes).unwrap();
+        // Whatever is laid again has what is left of its time.
+        let listed = |host| without_times(&listed(host));
         let owned = listed(host);
 
         firewall.base_rules.leave().unwrap();

@@ -4,12 +4,13 @@
 //! read back as it was, whatever it is seen as.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use engine::{Destination, Forward, Hole, HoleTimeout, Rule, SeenSource};
 use spa::Service;
 
 use super::super::super::family::Family;
-use super::super::element::Listed;
+use super::super::element::{self, Listed};
 use super::super::message::{self, Change, Element, Field, Key, LedElement, SetSpec};
 use super::super::steps::{LAYERS, echo_of, protocol_number};
 use crate::netlink::Requests;
@@ -174,7 +175,7 @@ pub(super) fn elements(
         Destination::Untranslated { .. } => (Kind::Pass, None),
         Destination::Anywhere => (Kind::Route, None),
     };
-    let timeout_ms = timeout.map(|timeout| u64::from(timeout.secs()) * 1_000);
+    let timeout_ms = timeout.map(element::millis);
     let led = |to: Option<IpAddr>, data, note: Option<String>| LedElement {
         element: key(forward, to, is_wide, timeout_ms),
         data,
@@ -220,11 +221,9 @@ pub(super) fn of_place(forward: &Forward) -> Vec<(NatSet, LedElement)> {
 /// The hole that an element with a note stands for.
 pub(super) fn hole(listed: &Listed<'_>) -> Option<Hole> {
     let rule: Rule = listed.note?.parse().ok()?;
-    // A second that has begun is a second.
-    let secs = listed.left_ms?.div_ceil(1_000);
     Some(Hole {
         rule,
-        timeout: HoleTimeout::clamped(u32::try_from(secs).unwrap_or(u32::MAX)),
+        timeout: HoleTimeout::lasting(Duration::from_millis(listed.left_ms?)),
     })
 }
 
@@ -378,9 +377,9 @@ mod tests {
         #[test]
         fn what_leads_on_is_listed_as_it_was_added(
             forward in any_forward(),
-            secs in 1..=HoleTimeout::MAX_SECS,
+            ms in HoleTimeout::MIN_MILLIS..=HoleTimeout::MAX_SECS * 1_000,
         ) {
-            let timeout = HoleTimeout::clamped(secs);
+            let timeout = HoleTimeout::try_from(ms).unwrap();
             let layer = (!is_narrow(&forward)).then_some(0);
             let mut found = Vec::new();
             for (set, led) in elements(&forward, layer, Some(timeout)) {
