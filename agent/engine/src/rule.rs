@@ -237,6 +237,7 @@ impl HoleTimeout {
     }
 }
 
+/// Milliseconds.
 impl From<HoleTimeout> for u32 {
     fn from(timeout: HoleTimeout) -> Self {
         timeout.0.get()
@@ -248,6 +249,7 @@ impl From<HoleTimeout> for u32 {
 #[error("a hole cannot be open for {0} ms")]
 pub struct InvalidTimeout(u32);
 
+/// From milliseconds.
 impl TryFrom<u32> for HoleTimeout {
     type Error = InvalidTimeout;
 
