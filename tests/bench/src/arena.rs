@@ -159,6 +159,17 @@ impl Arena {
             .collect()
     }
 
+    /// Makes a set of addresses, and lets in whoever is in it.
+    pub(crate) fn accept_from_set(&self, set: &str) -> anyhow::Result<()> {
+        let let_in = format!("iptables -I INPUT -m set --match-set {set} src -j ACCEPT");
+        let let_in: Vec<&str> = let_in.split(' ').collect();
+        let make = ["ipset", "create", set, "hash:ip", "timeout", "30"];
+        for words in [&make[..], &let_in] {
+            self.server.run(words)?.ok()?;
+        }
+        Ok(())
+    }
+
     /// A firewall as before any server started: everything open but the echo, and no sets.
     pub(crate) fn reset_firewall(&self) -> anyhow::Result<()> {
         for words in [

@@ -32,23 +32,7 @@ const OPEN_SECS: u32 = 30;
 pub(crate) fn start(arena: &Arena, syncs: bool) -> anyhow::Result<Running> {
     arena.reset_firewall()?;
     let node = &arena.server;
-    for words in [
-        &["ipset", "create", SET, "hash:ip", "timeout", "30"][..],
-        &[
-            "iptables",
-            "-I",
-            "INPUT",
-            "-m",
-            "set",
-            "--match-set",
-            SET,
-            "src",
-            "-j",
-            "ACCEPT",
-        ],
-    ] {
-        node.run(words)?.ok()?;
-    }
+    arena.accept_from_set(SET)?;
     let mut command = node.command(std::env::current_exe()?);
     command
         .arg("--floor")

@@ -126,23 +126,7 @@ impl Server {
             ),
             Self::FwknopdUdp => Self::spawn_fwknopd(arena, keyring, "ENABLE_UDP_SERVER Y;\n", ""),
             Self::FwknopdIpset => {
-                for words in [
-                    &["ipset", "create", "spa", "hash:ip", "timeout", "30"][..],
-                    &[
-                        "iptables",
-                        "-I",
-                        "INPUT",
-                        "-m",
-                        "set",
-                        "--match-set",
-                        "spa",
-                        "src",
-                        "-j",
-                        "ACCEPT",
-                    ],
-                ] {
-                    arena.server.run(words)?.ok()?;
-                }
+                arena.accept_from_set("spa")?;
                 let cycle = format!(
                     "CMD_CYCLE_OPEN /usr/sbin/ipset -exist add spa $SRC timeout {}\nCMD_CYCLE_CLOSE NONE\n",
                     keyring.timeout_secs
