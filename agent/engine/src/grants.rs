@@ -87,7 +87,7 @@ impl LiveGrant {
 
     /// For how long it opens, if it opens now.
     pub(crate) fn timeout(&self, steady: Duration) -> HoleTimeout {
-        left(self.deadline, steady)
+        HoleTimeout::until(self.deadline, steady)
     }
 }
 
@@ -235,7 +235,7 @@ impl Grants {
             let holders = self.holders(rule).filter_map(|id| self.live.get(&id));
             let latest = holders.map(deadline).max().unwrap_or_default();
             if latest > steady {
-                let timeout = left(latest, steady);
+                let timeout = HoleTimeout::until(latest, steady);
                 taken.shorten.push(Hole { rule, timeout });
             } else {
                 taken.close.push(rule);
@@ -311,7 +311,7 @@ impl Grants {
                 None => taken.close.push(rule),
                 Some(latest) => taken.shorten.push(Hole {
                     rule,
-                    timeout: left(latest, steady),
+                    timeout: HoleTimeout::until(latest, steady),
                 }),
             }
         }
@@ -325,7 +325,7 @@ impl Grants {
             .filter(|(_, holders)| holders.latest > steady)
             .map(|(rule, holders)| Hole {
                 rule: *rule,
-                timeout: left(holders.latest, steady),
+                timeout: HoleTimeout::until(holders.latest, steady),
             })
             .collect()
     }
@@ -356,11 +356,6 @@ fn each_once(rules: impl Iterator<Item = Rule>) -> Vec<Rule> {
     rules.sort_unstable();
     rules.dedup();
     rules
-}
-
-/// The time until `deadline`.
-fn left(deadline: Duration, steady: Duration) -> HoleTimeout {
-    HoleTimeout::lasting(deadline.saturating_sub(steady))
 }
 
 #[cfg(test)]

@@ -224,6 +224,12 @@ impl HoleTimeout {
         Self(NonZeroU32::new(millis).unwrap_or(NonZeroU32::MIN))
     }
 
+    /// Returns what is left until `deadline`, by the same clock as `now`.
+    #[must_use]
+    pub fn until(deadline: Duration, now: Duration) -> Self {
+        Self::lasting(deadline.saturating_sub(now))
+    }
+
     /// Returns the seconds, 1 to [`MAX_SECS`](Self::MAX_SECS): never less than the time.
     #[must_use]
     pub const fn secs(self) -> u32 {

@@ -11,6 +11,7 @@
 //! | `outbox` | messages on their way to the gate |
 //! | `powers` | what the process keeps |
 //! | `remote` | the gate's side: as if the sources were here |
+//! | `pace` | how often a source is looked at in a flood |
 //! | `shape` | what could open something, by its shape |
 //! | `serve` | the other side, around the real sources |
 

@@ -44,7 +44,12 @@ impl Ledger {
     /// The rule in parts, each as long as the longest of the rules that are open there.
     fn parts(&self, rule: Rule, now: Duration) -> Vec<Part> {
         let Some((net, Service::Ports(range))) = place(&rule) else {
-            return vec![(rule, self.0.get(&rule).map(|until| timeout(*until, now)))];
+            return vec![(
+                rule,
+                self.0
+                    .get(&rule)
+                    .map(|until| HoleTimeout::until(*until, now)),
+            )];
         };
         let others: Vec<(PortRange, Duration)> = self
             .0
@@ -81,7 +86,7 @@ impl Ledger {
                 from: net,
                 to: Service::Ports(ports),
             };
-            Some((part, until.map(|until| timeout(until, now))))
+            Some((part, until.map(|until| HoleTimeout::until(until, now))))
         });
         parts.collect()
     }
@@ -92,10 +97,6 @@ fn place(rule: &Rule) -> Option<(IpNet, Service)> {
         Rule::Accept { from, to } => Some((*from, *to)),
         Rule::Forward(_) => None,
     }
-}
-
-fn timeout(until: Duration, now: Duration) -> HoleTimeout {
-    HoleTimeout::lasting(until.saturating_sub(now))
 }
 
 /// Elements of ports that follow each other, put together again as far as they end together.
