@@ -15,6 +15,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use fleet::keep_alive;
 use hyper_util::rt::TokioIo;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::TcpUserTimeout;
@@ -39,14 +40,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// And then TLS. A controller to which a fleet comes back is given time: who leaves it has cost it as much, and comes
 /// again.
 const TLS_TIMEOUT: Duration = Duration::from_secs(12);
-/// A connection on which nothing happens is probed this often, so that a controller that vanished
-/// without a word is noticed. A controller takes a host of which it hears nothing for eighteen seconds for gone: it does
-/// not ask by itself.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(14);
-/// What is sent and not taken by the controller's machine within this ends the connection: with the wait before a
-/// probe clearly before twenty seconds are over.
-const UNTAKEN_TIMEOUT: Duration = Duration::from_secs(5);
-/// A probe that is taken and not answered within this ends it, too: the program hangs. One that is busy is not left
+/// A question whether the controller is there (`fleet::keep_alive`) that its machine has taken, and that is not
+/// answered within this, ends the connection: the program hangs. One that is busy is not left
 /// for that: all who left it would come again, or to another, and keep that one busy.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(24);
 /// The beginning of an answer must arrive within this, unless the caller asks for less.
@@ -96,7 +91,7 @@ pub(crate) async fn channel_and_shown(
         ))
         .map_err(|cause| ConnectError::network(address, cause.into()))?
         .timeout(CALL_TIMEOUT)
-        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .http2_keep_alive_interval(keep_alive::ASKED_AFTER)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .keep_alive_while_idle(true);
     let is_of_unknown = Arc::clone(&connector.is_of_unknown);
@@ -189,7 +184,7 @@ impl Connector {
         let tcp = TcpStream::connect(&*self.address);
         let stream = within(CONNECT_TIMEOUT, "connection", tcp).await?;
         stream.set_nodelay(true)?;
-        let untaken_ms = u32::try_from(UNTAKEN_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
+        let untaken_ms = u32::try_from(keep_alive::TAKEN_WITHIN.as_millis()).unwrap_or(u32::MAX);
         setsockopt(&stream, TcpUserTimeout, &untaken_ms)?;
         let name = ServerName::try_from(fleet::SERVER_NAME).map_err(io::Error::other)?;
         let stream = within(TLS_TIMEOUT, "TLS", self.tls.connect(name, stream)).await?;

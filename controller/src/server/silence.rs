@@ -1,6 +1,6 @@
 //! Hosts that vanished without a word.
 //!
-//! A host asks whether the controller is there whenever nothing was said for a while (`member/src/tls.rs`; agents of
+//! A host asks whether the controller is there whenever nothing was said for a while (`fleet::keep_alive`; agents of
 //! every version do), so a connection of a host on which nothing at all comes is cut, and is closed. That costs the
 //! controller one answer, where asking each host itself would cost a question, its time limit and the reading of
 //! an answer; and nothing of it reads a clock: whoever has heard something sets a mark, and one sweep for all
@@ -11,18 +11,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Context;
-use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
+use fleet::keep_alive::{GONE_AFTER, LOOKED_EVERY};
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-/// Between two sweeps.
-const SWEEP: Duration = Duration::from_secs(1);
-/// A host of which so many sweeps have found no mark is gone, clearly before twenty seconds are over: it asks every
-/// fourteen seconds.
-const SWEEPS_MAX: u8 = 18;
+/// A host of which so many sweeps have found no mark is gone.
+const SWEEPS_MAX: u64 = GONE_AFTER.as_secs() / LOOKED_EVERY.as_secs();
 
 /// The connections that are watched; its copies are one.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +41,7 @@ struct Mark {
 struct Watched {
     mark: Arc<Mark>,
     /// Sweeps since something was heard.
-    silent: u8,
+    silent: u64,
 }
 
 // === impl Heard ===
@@ -81,7 +78,7 @@ impl Silence {
 
     /// Gives up whoever is silent for too long, until the controller stops.
     pub(super) async fn sweep_until(self, stopping: CancellationToken) {
-        let mut sweeps = interval(SWEEP);
+        let mut sweeps = interval(LOOKED_EVERY);
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let sweeping = async {
             loop {

@@ -15,6 +15,7 @@ pub mod event;
 pub mod export;
 pub mod heartbeat;
 mod identity;
+pub mod keep_alive;
 #[cfg(feature = "packing")]
 pub mod packing;
 mod role;

@@ -11,6 +11,7 @@ use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fleet::Role;
+use fleet::keep_alive::ASKED_AFTER;
 use harness::postern::Controller;
 use sha2::{Digest as _, Sha256};
 
@@ -34,7 +35,7 @@ pub(crate) struct Size {
 
 /// How long idle controllers are watched: three times what a host waits until it asks whether its controller is there,
 /// so that each has asked as often as the others.
-const IDLE: Duration = Duration::from_secs(42);
+const IDLE: Duration = ASKED_AFTER.saturating_mul(3);
 /// After the last session was opened, until they are idle.
 const CALM: Duration = Duration::from_secs(5);
 /// When nothing more is waited for, and for every thousand hosts more of that.
