@@ -7,16 +7,20 @@
 //! as one turn is enough for (`pace`), and says from where to go on. The rows of a prefix stand by address: the
 //! newest of them are found in their index alone, as long as that is short; else another index drives.
 
+mod addresses;
+mod arm;
 mod choice;
 mod conditions;
 mod driver;
 mod known;
+mod newest;
 mod pace;
 mod statement;
 pub(in crate::store) mod uses;
 
 use fleet::EventRecord;
 
+use self::addresses::Addresses;
 use self::conditions::Window;
 use self::driver::Driver;
 use self::known::Known;
@@ -201,6 +205,13 @@ fn known(connection: &Connection, filter: &EventFilter) -> Result<Option<Known>,
         known.has_blocks = connection
             .prepare_cached("SELECT EXISTS (SELECT 1 FROM event_blocks)")?
             .query_row([], |row| row.get(0))?;
+    }
+    if let Some(network) = filter.address {
+        known.addresses = Addresses::few(connection, network)?;
+        let is_named = known.addresses != Some(Addresses::default());
+        if !is_named && !known.has_blocks {
+            return Ok(None);
+        }
     }
     Ok(Some(known))
 }

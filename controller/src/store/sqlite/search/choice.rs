@@ -4,9 +4,11 @@
 //! more, the one whose rows reach back furthest is the rarest. So far back the choice holds for all pages of
 //! an answer; then it is counted again.
 
+use super::arm::{Arm, each_address};
 use super::conditions::Window;
-use super::driver::{Arm, Driver};
+use super::driver::Driver;
 use super::known::Known;
+use super::newest::newest_of_each;
 use crate::store::error::StoreError;
 use crate::store::model::{Chosen, Cursor, EventFilter};
 use crate::store::sql::{Connection, Dialect, params_from_iter};
@@ -112,6 +114,18 @@ fn depth(
         after,
         floor_ms: None,
     };
+    if let (Driver::Addresses(network), Some(addresses), Most::Newest(rows)) =
+        (driver, &known.addresses, most)
+    {
+        let arms = each_address(*network, addresses);
+        let of = ((filter, window), rows);
+        let (rows, floor_ms) = newest_of_each(connection, &arms, driver.time(), of)?;
+        return Ok(Depth {
+            rows,
+            floor_ms,
+            is_beyond: false,
+        });
+    }
     let arms = driver.arms(filter, known);
     let counted = arms.iter().filter(|arm| arm.has_index).count();
     let mut depth = Depth::default();
@@ -211,6 +225,7 @@ mod tests {
     use fleet::event::{Event, EventRecord};
 
     use super::super::super::{events, meta, migrations};
+    use super::super::addresses::Addresses;
     use super::*;
     use crate::store::model::Onward;
 
@@ -249,6 +264,52 @@ mod tests {
 
         assert_eq!([(0, 0), (10, 600), (16, 1_024)].map(chosen), [false; 3]);
         assert_eq!([(0, 256), (9, 600), (15, 1_024)].map(chosen), [true; 3]);
+    }
+
+    #[test]
+    fn of_few_addresses_as_many_are_read_as_are_wanted_however_they_are_shared_out() {
+        let (connection, filter) = of_one_network();
+        // Each fifth of the four hundred is of one of fifty addresses there.
+        let mut all: Vec<u64> = (1..=400).filter(|number| number % 5 == 1).collect();
+        let mut store = |at_ms| {
+            let mut event = Event::new(EventKind::Refused, at_ms);
+            event.source = "10.3.2.11".to_owned();
+            let record = EventRecord::after(0, &[0; 32], event);
+            let journal = format!("{:032x}", 1_000 + at_ms);
+            events::append(&connection, ("web-1", &journal), None, &[record], 5).unwrap();
+            all.push(at_ms);
+        };
+        (302..400).step_by(2).for_each(&mut store);
+        all.sort_unstable_by(|one, other| other.cmp(one));
+        let network = "10.3.2.0/24".parse().unwrap();
+        let known = Known {
+            addresses: Addresses::few(&connection, network).unwrap(),
+            ..Known::default()
+        };
+        let driver = Driver::Addresses(network);
+
+        for rows in [1, 7, 8, 9, 50, 100, 128, 129, 130, 1_000] {
+            let depth = depth_of(&connection, &filter, &known, &driver, rows);
+            let wanted = all.get(rows - 1).copied();
+            let are_in = all
+                .iter()
+                .filter(|at_ms| wanted.is_none_or(|last| **at_ms >= last));
+            assert_eq!(
+                (depth.rows, depth.floor_ms),
+                (are_in.count(), wanted),
+                "{rows}"
+            );
+        }
+    }
+
+    fn depth_of(
+        connection: &Connection,
+        filter: &EventFilter,
+        known: &Known,
+        driver: &Driver,
+        rows: usize,
+    ) -> Depth {
+        window(connection, filter, known, driver, (Cursor::NEWEST, rows)).unwrap()
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What of a question must be looked up before it can be asked.
 
+use super::addresses::Addresses;
+
 /// What was looked up before.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
@@ -9,6 +11,8 @@ pub(super) struct Known {
     pub(super) asked: Vec<i64>,
     /// The reasons that begin as is asked for; `None` when they are too many.
     pub(super) reasons: Option<Vec<i64>>,
+    /// What the log names of the prefix that is asked for; `None` when that is much.
+    pub(super) addresses: Option<Addresses>,
     /// Whether any event names networks or long ranges of ports.
     pub(super) has_blocks: bool,
 }

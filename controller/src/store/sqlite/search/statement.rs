@@ -79,6 +79,7 @@ const fn parts_of(driver: &Driver) -> &'static str {
     match driver {
         Driver::Digest | Driver::Grant | Driver::Request => PARTS,
         Driver::Address(_)
+        | Driver::Addresses(_)
         | Driver::HostsPort
         | Driver::Port
         | Driver::User
@@ -188,7 +189,7 @@ fn add_port(all: &mut Conditions, filter: &EventFilter, known: &Known, driver: &
 
 fn add_address(all: &mut Conditions, filter: &EventFilter, known: &Known, driver: &Driver) {
     if let Some(network) = filter.address
-        && !matches!(driver, Driver::Address(_))
+        && !matches!(driver, Driver::Address(_) | Driver::Addresses(_))
     {
         let (compare, bounds) = within(network);
         let mut values = [bounds.clone(), bounds].concat();

@@ -2,9 +2,10 @@
 
 use fleet::EventKind;
 
+use super::arm::Arm;
 use super::choice;
 use super::conditions::Window;
-use super::driver::{Arm, Driver};
+use super::driver::Driver;
 use super::host_id;
 use super::known::Known;
 use super::pace::{EFFORT, Turn};
