@@ -27,6 +27,9 @@ const HOSTS: u64 = 1_000;
 const USERS: u64 = 200;
 /// Stanzas, each with its port.
 const STANZAS: [(&str, &str); 2] = [("sre-ssh", "tcp/22"), ("sre-web", "tcp/443")];
+/// One of so many events is of an office of [`OFFICE`] addresses, but none of the last tenth of them.
+const OF_OFFICE: u64 = 16;
+const OFFICE: u64 = 200;
 /// In the order of its key, so that the tree is built from left to right.
 const PORTS: &str = "INSERT INTO event_ports (host, port, at_ms, event, kind) \
      SELECT host, CASE stanza WHEN 'sre-ssh' THEN 393238 ELSE 393659 END, at_ms, id, kind \
@@ -64,9 +67,14 @@ struct Named {
 impl Event {
     /// Of a hundred events 46 are grants opened, 46 closed, four refused and four noise; two of three
     /// ports are tcp/22.
-    fn new((number, at_ms): (u64, u64), noise: u64) -> anyhow::Result<Self> {
+    fn new((number, at_ms): (u64, u64), noise: u64, is_of_office: bool) -> anyhow::Result<Self> {
         let user = (noise >> 10) % USERS;
         let [.., a, b, c, d] = (noise >> 20).to_be_bytes();
+        let source = match is_of_office {
+            true => [4, 198, 51, 100, u8::try_from(noise % OFFICE)?],
+            false => [4, 10, a % 16, b, c],
+        };
+        let [_, address @ ..] = source;
         let kind = match (noise >> 44) % 100 {
             0..46 => 1,
             46..92 => 2,
@@ -89,7 +97,7 @@ impl Event {
             seq: number,
             at_ms,
             kind,
-            source: Ipv4Addr::new(10, a % 16, b, c).to_string(),
+            source: Ipv4Addr::from(address).to_string(),
             count: 1,
             ..fleet::Event::default()
         };
@@ -114,7 +122,7 @@ impl Event {
             at_ms: at_ms.try_into()?,
             kind,
             named,
-            source: [4, 10, a % 16, b, c],
+            source,
             digest,
             body: event.encode_to_vec(),
         })
@@ -132,7 +140,8 @@ fn events(events: u64, now_ms: u64) -> impl Iterator<Item = anyhow::Result<Event
     (0..events).map(move |number| {
         noise = next(noise);
         let age_ms = (events - number) * (WEEKS * WEEK_MS / events.max(1));
-        Event::new((number, now_ms - age_ms), noise)
+        let is_of_office = number % OF_OFFICE == 0 && number < events / 10 * 9;
+        Event::new((number, now_ms - age_ms), noise, is_of_office)
     })
 }
 

@@ -38,7 +38,7 @@ const LISTED: usize = 100;
 type Filter = (&'static str, fn(&mut ListEventsRequest));
 
 /// A value of each that many events have, but for the two that are of one event.
-const FILTERS: [Filter; 13] = [
+const FILTERS: [Filter; 14] = [
     ("since", |asked| asked.since_ms = 1),
     ("user", |asked| asked.user = "user-7".to_owned()),
     ("host", |asked| asked.host = HOST.to_owned()),
@@ -51,6 +51,11 @@ const FILTERS: [Filter; 13] = [
     ("source /16", |asked| {
         if asked.source.is_empty() {
             asked.source = "10.3.0.0/16".to_owned();
+        }
+    }),
+    ("office /24", |asked| {
+        if asked.source.is_empty() {
+            asked.source = "198.51.100.0/24".to_owned();
         }
     }),
     ("source", |asked| asked.source = "10.3.7.7".to_owned()),
