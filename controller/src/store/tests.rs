@@ -3,6 +3,7 @@
 
 mod claims;
 mod joining;
+mod networks;
 mod openings;
 mod reading;
 mod set_back;

@@ -4,8 +4,9 @@
 //! ended (keyset paging), so that no reading holds the database for long. Each question is driven by
 //! the one index that has the fewest rows where the answer is looked for, counted before and not
 //! guessed (`choice`). Where that has many and few of them are asked for, a page looks at as many
-//! as one turn is enough for (`pace`), and says from where to go on. The rows of a prefix stand by address: the
-//! newest of them are found in their index alone, as long as that is short; else another index drives.
+//! as one turn is enough for (`pace`), and says from where to go on. The rows of a prefix stand by address. Where
+//! the log names few addresses of it, each has its own in order, and they drive together (`addresses`, `newest`); of more
+//! the newest are found in the index alone, as long as that is short, and else another index drives.
 
 mod addresses;
 mod arm;

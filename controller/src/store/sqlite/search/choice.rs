@@ -18,6 +18,10 @@ const COUNTED_MAX: usize = 16_384;
 /// And of one that is not in the order of time, of all its columns: the newest of so many are found in the
 /// index alone in less time than a few thousand events are read in.
 const COUNTED_BY_ADDRESS_MAX: usize = 131_072;
+/// And of few addresses, of which each is looked up: of them less, so that others have what is as rare.
+const COUNTED_BY_FEW_MAX: usize = 4_096;
+/// With so few of another they are not looked up at all.
+const FEW_BESIDE: usize = 2_048;
 /// And of any where many events have what is asked for: no more is looked at before it is seen whether they still do.
 const COUNTED_OF_MANY: usize = 1_024;
 /// With so few there is nothing to be won by counting others.
@@ -63,7 +67,13 @@ pub(super) fn choose(
         if by_time_alone && driver.is_of_addresses() {
             continue;
         }
-        let most = if driver.is_of_addresses() {
+        let are_few = |(least, _): &(Depth, usize)| least.is_all() && least.rows <= FEW_BESIDE;
+        if driver.is_of_few_addresses() && best.as_ref().is_some_and(are_few) {
+            continue;
+        }
+        let most = if driver.is_of_few_addresses() {
+            Most::Newest(COUNTED_BY_FEW_MAX)
+        } else if driver.is_of_addresses() {
             Most::OfAnyTime(COUNTED_BY_ADDRESS_MAX)
         } else if by_time_alone {
             Most::Newest(COUNTED_OF_MANY)
@@ -77,7 +87,7 @@ pub(super) fn choose(
         {
             best = Some((depth, number));
         }
-        if depth.floor_ms.is_none() && !depth.is_beyond && depth.rows <= FEW {
+        if depth.is_all() && depth.rows <= FEW {
             break;
         }
     }
@@ -203,6 +213,11 @@ fn count(
 // === impl Depth ===
 
 impl Depth {
+    /// Whether there are no more.
+    fn is_all(&self) -> bool {
+        self.floor_ms.is_none() && !self.is_beyond
+    }
+
     /// Less is better: all that were counted by their number, others by how far they reach, and last
     /// what is not even in order.
     fn rank(self) -> (u8, u64) {
@@ -264,6 +279,31 @@ mod tests {
 
         assert_eq!([(0, 0), (10, 600), (16, 1_024)].map(chosen), [false; 3]);
         assert_eq!([(0, 256), (9, 600), (15, 1_024)].map(chosen), [true; 3]);
+    }
+
+    #[test]
+    fn few_addresses_drive_where_nothing_else_has_hardly_any_events_and_reach_back_further() {
+        let (connection, mut filter) = of_one_network();
+        filter.address = "10.3.2.0/24".parse().ok();
+        let known = Known {
+            addresses: Addresses::few(&connection, "10.3.2.0/24".parse().unwrap()).unwrap(),
+            hosts: vec![1],
+            ..Known::default()
+        };
+        let chosen = |filter: &EventFilter, known: &Known| {
+            let candidates = Driver::candidates(filter, known);
+            let of = (candidates.as_slice(), Cursor::NEWEST);
+            let chosen = choose(&connection, filter, known, of, false).unwrap();
+            candidates[chosen.driver].clone()
+        };
+        assert_eq!(chosen(&filter, &known), Driver::Host);
+        let known = Known {
+            hosts: Vec::new(),
+            ..known
+        };
+        assert!(chosen(&filter, &known).is_of_few_addresses());
+        filter.kinds = vec![EventKind::Refused.into()];
+        assert_eq!(chosen(&filter, &known), Driver::Kind);
     }
 
     #[test]

@@ -43,8 +43,8 @@ pub(super) enum Driver {
 // === impl Driver ===
 
 impl Driver {
-    /// All that may drive a question, those first that narrow most where all else is equal; one at
-    /// least.
+    /// All that may drive a question, those first that narrow most where all else is equal, and last what
+    /// costs most to count; one at least.
     pub(super) fn candidates(filter: &EventFilter, known: &Known) -> Vec<Self> {
         let has_host = (1..=HOSTS_MAX).contains(&known.hosts.len());
         // An id is of a few events.
@@ -61,13 +61,11 @@ impl Driver {
             true => Self::HostsPort,
             false => Self::Port,
         });
+        let has_few = known.addresses.is_some();
         let reasons = known.reasons.clone();
         let is_of_hosts = has_host && filter.port.is_none();
         let mut all: Vec<Self> = [
-            filter.address.map(|network| match known.addresses {
-                Some(_) => Self::Addresses(network),
-                None => Self::Address(network),
-            }),
+            filter.address.filter(|_| !has_few).map(Self::Address),
             port,
             (!filter.users.is_empty()).then_some(Self::User),
             filter.key.as_ref().map(|_| Self::Key),
@@ -77,6 +75,7 @@ impl Driver {
             is_of_hosts.then_some(Self::Host),
             filter.generation.map(|_| Self::Generation),
             (!filter.kinds.is_empty()).then_some(Self::Kind),
+            filter.address.filter(|_| has_few).map(Self::Addresses),
         ]
         .into_iter()
         .flatten()
@@ -116,8 +115,7 @@ impl Driver {
         matches!(self, Self::Address(_)) && !self.is_in_time_order()
     }
 
-    /// Whether its statement reads several addresses one after the other, each in order.
-    #[cfg(test)]
+    /// Whether several addresses are read one after the other, each in order.
     pub(super) fn is_of_few_addresses(&self) -> bool {
         matches!(self, Self::Addresses(_))
     }

@@ -40,7 +40,8 @@ fn explain_all(connection: &Connection, has_events: bool) {
         };
         let mut drivers = Driver::candidates(&filter, &known);
         known.addresses = filter.address.map(|_| of_prefix());
-        drivers.extend(Driver::candidates(&filter, &known));
+        let of_few = Driver::candidates(&filter, &known);
+        drivers.extend(of_few.into_iter().filter(Driver::is_of_few_addresses));
         for driver in drivers {
             let plan = plan(connection, &filter, &known, &driver);
             let index = index_of(&driver);
