@@ -9,6 +9,15 @@ use crate::store::sql::{Connection, params};
 /// All addresses of an IPv4 network of 24 bits. Of more the newest are not found one by one.
 const FEW: usize = 256;
 
+/// The columns of addresses, and what the index of each has of the log: no event twice that opened for its source.
+pub(super) const COLUMNS: [(&str, &str); 2] = [
+    ("e.source", "e.source IS NOT NULL"),
+    (
+        "e.opened",
+        "e.opened IS NOT NULL AND e.opened IS DISTINCT FROM e.source",
+    ),
+];
+
 /// What the columns of addresses name of one prefix, in order.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Addresses {
@@ -26,19 +35,21 @@ impl Addresses {
         if low == high {
             return Ok(None);
         }
-        let of = |column, own| named(connection, (column, own), (&low, &high));
-        let sources = of("source", "e.source IS NOT NULL")?;
+        let [of_source, of_opened] = COLUMNS;
+        let sources = named(connection, of_source, (&low, &high))?;
         let opened = match &sources {
-            Some(_) => of(
-                "opened",
-                "e.opened IS NOT NULL AND e.opened IS DISTINCT FROM e.source",
-            )?,
+            Some(_) => named(connection, of_opened, (&low, &high))?,
             None => None,
         };
         Ok(sources
             .zip(opened)
             .map(|(sources, opened)| Self { sources, opened }))
     }
+}
+
+/// The index of one of [`COLUMNS`].
+pub(super) fn index_of(column: &str) -> String {
+    column.replace("e.", "events_by_")
 }
 
 /// The values of a column between two, of its index, which is asked once for each: `own` is what that has of the log.
@@ -50,8 +61,9 @@ fn named(
 ) -> Result<Option<Vec<Vec<u8>>>, StoreError> {
     let next = |after: &str| {
         format!(
-            "SELECT e.{column} FROM events e INDEXED BY events_by_{column} WHERE {own} AND e.{column} {after} \
-             ORDER BY e.{column}, e.at_ms, e.id LIMIT 1"
+            "SELECT {column} FROM events e INDEXED BY {} WHERE {own} AND {column} {after} \
+             ORDER BY {column}, e.at_ms, e.id LIMIT 1",
+            index_of(column)
         )
     };
     let sql = format!(

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::super::columns::{blocks_of_port, port_key};
 use super::super::words::{Id, Word};
-use super::addresses::Addresses;
+use super::addresses::{Addresses, COLUMNS, index_of};
 use super::conditions::{Conditions, Window, compact, within};
 use crate::store::model::{EventFilter, Port};
 use crate::store::sql::{Dialect, Value};
@@ -255,21 +255,17 @@ fn named(addresses: Option<&Addresses>) -> [&[Vec<u8>]; 2] {
 fn by_address(network: IpNet) -> [Arm; 2] {
     let (compare, bounds) = within(network);
     let none = Vec::<Value>::new;
-    let other = "e.opened IS NOT NULL AND e.opened IS DISTINCT FROM e.source";
     // Two different addresses may lie in one prefix.
     let of_none = format!("(e.source IS NULL OR NOT e.source {compare})");
-    let arm = |column, own, sifted| Arm {
+    let arm = |(column, own), sifted| Arm {
         range: Some(column),
         sifted,
-        ..Arm::of_events(
-            &column.replace("e.", "events_by_"),
-            Vec::new(),
-            Conditions::new(own, none()),
-        )
+        ..Arm::of_events(&index_of(column), Vec::new(), Conditions::new(own, none()))
     };
+    let [of_source, of_opened] = COLUMNS;
     [
-        arm("e.source", "e.source IS NOT NULL", Conditions::default()),
-        arm("e.opened", other, Conditions::new(&of_none, bounds)),
+        arm(of_source, Conditions::default()),
+        arm(of_opened, Conditions::new(&of_none, bounds)),
     ]
 }
 
